@@ -1,0 +1,182 @@
+"""What every record and request is built on: ids, times, pages, strict parsing."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from typing_extensions import Self
+
+from headway.errors import InvalidRequestError
+
+ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+ID_LENGTH = 13
+
+
+def new_id(prefix: str) -> str:
+    """A random id: a short lower-case prefix that says the noun, and 65 random bits.
+
+    >>> new_id("job").startswith("job"), len(new_id("job"))
+    (True, 16)
+    """
+    return prefix + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
+
+
+def now() -> datetime:
+    """The present moment in UTC, cut to milliseconds, which is what every record keeps."""
+    moment = datetime.now(timezone.utc)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def format_time(moment: datetime) -> str:
+    """ISO 8601, UTC, milliseconds, ``Z``.
+
+    >>> format_time(datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=timezone.utc))
+    '2026-01-02T03:04:05.678Z'
+    """
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[datetime, PlainSerializer(format_time, return_type=str, when_used="json")]
+"""A UTC moment; JSON carries :func:`format_time`."""
+
+
+def environment_text(value: object) -> str:
+    """An environment value as text: booleans as ``true``/``false``, None as an empty string, the rest by ``str``.
+
+    >>> [environment_text(v) for v in (True, None, 5, 0.1, "x")]
+    ['true', '', '5', '0.1', 'x']
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise ValueError(f"an environment value is text, a number, a boolean or None, not {type(value).__name__}")
+
+
+def _environment(value: object) -> object:
+    if not isinstance(value, Mapping):
+        return value
+    for key in value:
+        if not isinstance(key, str) or not key or "=" in key or "\0" in key:
+            raise ValueError(f"{key!r} cannot name an environment variable")
+    texts = {key: environment_text(item) for key, item in value.items()}
+    for key, text in texts.items():
+        if "\0" in text:
+            raise ValueError(f"the value of {key} holds a NUL character")
+    return texts
+
+
+Environment = Annotated[dict[str, str], BeforeValidator(_environment)]
+"""Variable names to text; numbers, booleans and None are accepted and turned into text."""
+
+Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A name people give: any printable text of 1 to 256 characters."""
+
+Slug = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
+"""A name that appears in variables, URLs and directories: letters, digits, ``_ . -``."""
+
+
+class Record(BaseModel):
+    """Something the platform keeps. Frozen; unknown fields from a newer peer are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def evolve(self, **changes: Any) -> Self:
+        """A copy with some fields changed (the changes are trusted, not validated)."""
+        return self.model_copy(update=changes)
+
+
+class Request(BaseModel):
+    """Something a caller sends. Unknown fields are refused with a suggestion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+T = TypeVar("T")
+R = TypeVar("R", bound=BaseModel)
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list; ``next_cursor`` is None on the last one."""
+
+    model_config = ConfigDict(frozen=True)
+    items: tuple[T, ...] = ()
+    next_cursor: str | None = None
+
+
+class PageRequest(Request):
+    """Which page: at most ``limit`` items (1 to 1000) after ``cursor``."""
+
+    limit: int = Field(default=100, ge=1, le=1000)
+    cursor: str | None = Field(default=None, max_length=512)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A sentence that names the closest known word, or None when nothing is close.
+
+    >>> did_you_mean("comand", ["command", "count"])
+    "Did you mean 'command'?"
+    """
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else None
+
+
+def parse_request(model: type[R], values: object, *, what: str | None = None) -> R:
+    """``values`` as a ``model``; anything wrong is one :class:`InvalidRequestError` that names each field.
+
+    Args:
+        model: The request or record type.
+        values: A mapping, as a keyword dict or parsed JSON.
+        what: How to call the thing in the message; the model's name without it.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise invalid(error, model, what or model.__name__) from None
+
+
+def invalid(error: ValidationError, model: type[BaseModel] | None, what: str) -> InvalidRequestError:
+    """A pydantic error as one of ours: a line a field, with a did-you-mean for unknown ones."""
+    places, lines, hint = [], [], None
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        location = ".".join(str(part) for part in item["loc"]) or what
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "unknown field"
+            hint = hint or _suggest(str(item["loc"][-1]), item["loc"], model)
+        elif item["type"] == "missing":
+            message = "is required"
+        places.append({"field": location, "message": message})
+        lines.append(f"{location}: {message}")
+    return InvalidRequestError(f"{what} is not valid: {'; '.join(lines)}.", hint=hint, details={"errors": places})
+
+
+def _suggest(word: str, location: tuple[int | str, ...], model: type[BaseModel] | None) -> str | None:
+    fields: set[str] = set()
+    if model is not None:
+        fields = set(model.model_fields) if len(location) == 1 else _nested_fields(model)
+        fields |= set(getattr(model, "input_shortcuts", ()))
+    return did_you_mean(word, sorted(fields))
+
+
+def _nested_fields(model: type[BaseModel], depth: int = 3) -> set[str]:
+    found: set[str] = set()
+    for field in model.model_fields.values():
+        for part in _model_types(field.annotation):
+            found |= set(part.model_fields)
+            if depth:
+                found |= _nested_fields(part, depth - 1)
+    return found
+
+
+def _model_types(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in getattr(annotation, "__args__", ()) for found in _model_types(argument)]

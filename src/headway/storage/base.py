@@ -1,0 +1,349 @@
+"""What the platform keeps, as small protocols, one a noun.
+
+A :class:`Storage` gives sessions. A *read* session sees one consistent state and changes nothing; a *write* session is a
+transaction: everything in it happens, durably, when the block ends, or nothing does when it raises.
+
+Obligations of every implementation (headway/testing/storage.py checks them on SQLite and on PostgreSQL):
+
+- Sessions are opened from any thread, and never nested within one thread. A session object stays in its thread.
+- In a write session every ``get`` and ``find`` locks what it returns until the session ends, so that read-change-``put``
+  loses no update, also between servers.
+- ``add`` raises ConflictError when the id, or a unique name, is taken; the session can still be used afterwards.
+- ``get`` raises NotFoundError naming the id; ``find`` returns None. ``put`` replaces a record that exists (NotFoundError
+  otherwise). ``delete`` of something that is not there does nothing.
+- Lists are ordered newest first (creation time, then id, both descending) unless said otherwise, and pages of one list
+  neither repeat nor skip a record that exists throughout.
+- A full disk raises StorageFullError, a database that does not answer UnavailableError; nothing is half-written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from headway.domain.base import Page, PageRequest
+from headway.domain.deployments import Deployment
+from headway.domain.events import Event
+from headway.domain.instances import InstanceType
+from headway.domain.jobs import Job, JobState
+from headway.domain.models import Model, ModelVersion
+from headway.domain.projects import Project
+from headway.domain.replicas import Attempt, OwnerKind, Replica
+from headway.domain.runs import Run, Stream
+from headway.domain.users import Member, Token, User
+
+R = TypeVar("R")
+
+
+class Records(Protocol[R]):
+    """The verbs that every noun has."""
+
+    def add(self, record: R, /) -> None: ...
+    def get(self, id: str, /) -> R: ...
+    def find(self, id: str, /) -> R | None: ...
+    def put(self, record: R, /) -> None: ...
+    def delete(self, id: str, /) -> None: ...
+
+
+class ProjectStorage(Records[Project], Protocol):
+    """Names are unique."""
+
+    def by_name(self, name: str) -> Project | None: ...
+    def list(self, page: PageRequest, *, ids: Collection[str] | None = None) -> Page[Project]:
+        """All, or those among ``ids``."""
+        ...
+
+
+class UserStorage(Records[User], Protocol):
+    """Names are unique."""
+
+    def by_name(self, name: str) -> User | None: ...
+    def list(self, page: PageRequest) -> Page[User]: ...
+
+
+class MemberStorage(Protocol):
+    """One role a user and project."""
+
+    def put(self, member: Member) -> None:
+        """Add or replace."""
+        ...
+
+    def find(self, project_id: str, user_id: str) -> Member | None: ...
+    def delete(self, project_id: str, user_id: str) -> None: ...
+    def of_project(self, project_id: str) -> Sequence[Member]: ...
+    def of_user(self, user_id: str) -> Sequence[Member]: ...
+
+
+class TokenStorage(Protocol):
+    """Tokens are found by the SHA-256 of their secret; the secret itself is never given to storage."""
+
+    def add(self, token: Token, digest: str) -> None: ...
+    def get(self, id: str) -> Token: ...
+    def by_digest(self, digest: str) -> Token | None: ...
+    def put(self, token: Token) -> None: ...
+    def list(self, page: PageRequest, *, user_id: str | None = None) -> Page[Token]: ...
+    def usable_digests(self) -> Sequence[tuple[Token, str]]:
+        """Every user token that is not revoked, with its digest: what gateways check against."""
+        ...
+
+    def revoke_attempt(self, attempt_id: str, moment: datetime) -> None:
+        """Revoke the tokens of one attempt."""
+        ...
+
+
+class InstanceTypeStorage(Protocol):
+    """By name."""
+
+    def put(self, instance_type: InstanceType) -> None: ...
+    def find(self, name: str) -> InstanceType | None: ...
+    def delete(self, name: str) -> None: ...
+    def list(self) -> Sequence[InstanceType]:
+        """All, by name."""
+        ...
+
+
+class RunStorage(Records[Run], Protocol):
+    def list(self, page: PageRequest, *, project_ids: Collection[str] | None = None) -> Page[Run]: ...
+
+
+class StreamStorage(Protocol):
+    """Streams of runs, by run and name."""
+
+    def find(self, run_id: str, name: str) -> Stream | None: ...
+    def put(self, stream: Stream) -> None:
+        """Add or replace."""
+        ...
+
+    def of_run(self, run_id: str, *, kind: str | None = None) -> Sequence[Stream]:
+        """In order of creation, then name."""
+        ...
+
+
+class JobStorage(Records[Job], Protocol):
+    def list(
+        self,
+        page: PageRequest,
+        *,
+        project_ids: Collection[str] | None = None,
+        states: Collection[JobState] | None = None,
+        name: str | None = None,
+    ) -> Page[Job]: ...
+
+    def unfinished(self) -> Sequence[Job]:
+        """Jobs that were asked to run and have not ended (not CREATED, not finished), oldest first."""
+        ...
+
+
+class AttemptStorage(Records[Attempt], Protocol):
+    def of_owner(self, kind: OwnerKind, owner_id: str) -> Sequence[Attempt]:
+        """By number, ascending."""
+        ...
+
+    def open(self) -> Sequence[Attempt]:
+        """Attempts without an end, oldest first: what holds capacity."""
+        ...
+
+
+class ReplicaStorage(Records[Replica], Protocol):
+    def of_attempt(self, attempt_id: str) -> Sequence[Replica]:
+        """By rank."""
+        ...
+
+    def of_attempts(self, attempt_ids: Collection[str]) -> Sequence[Replica]:
+        """By attempt id, then rank."""
+        ...
+
+
+class ModelStorage(Records[Model], Protocol):
+    """Names are unique in a project."""
+
+    def by_name(self, project_id: str, name: str) -> Model | None: ...
+    def list(
+        self, page: PageRequest, *, project_ids: Collection[str] | None = None, name: str | None = None
+    ) -> Page[Model]: ...
+
+
+class ModelVersionStorage(Records[ModelVersion], Protocol):
+    """Numbers are unique in a model."""
+
+    def by_number(self, model_id: str, version: int) -> ModelVersion | None: ...
+    def list(
+        self,
+        page: PageRequest,
+        *,
+        project_ids: Collection[str] | None = None,
+        model_id: str | None = None,
+        job_id: str | None = None,
+        run_id: str | None = None,
+    ) -> Page[ModelVersion]: ...
+
+
+class DeploymentStorage(Records[Deployment], Protocol):
+    """Names are unique in a project."""
+
+    def by_name(self, project_id: str, name: str) -> Deployment | None: ...
+    def list(
+        self,
+        page: PageRequest,
+        *,
+        project_ids: Collection[str] | None = None,
+        states: Collection[str] | None = None,
+        name: str | None = None,
+        model_version_id: str | None = None,
+    ) -> Page[Deployment]: ...
+
+    def all(self) -> Sequence[Deployment]:
+        """Every deployment, oldest first: what the worker and the gateway routes go through."""
+        ...
+
+
+class EventStorage(Protocol):
+    """Append-only, in one sequence."""
+
+    def append(self, event: Event) -> Event:
+        """Store ``event`` and return it with its sequence number.
+
+        A reader that has seen number N never later finds a number below N that it had not seen: numbers become visible
+        in order, also with several servers.
+        """
+        ...
+
+    def after(
+        self,
+        sequence: int,
+        *,
+        limit: int = 1000,
+        project_ids: Collection[str] | None = None,
+        subject_id: str | None = None,
+        types: Collection[str] | None = None,
+    ) -> Sequence[Event]:
+        """Ascending, those above ``sequence``."""
+        ...
+
+    def last_sequence(self) -> int:
+        """0 when there is none."""
+        ...
+
+
+class BlobIndex(Protocol):
+    """Which blobs a project may read: a digest alone opens nothing."""
+
+    def add(self, project_id: str, digest: str, size: int, moment: datetime) -> None:
+        """Record that ``project_id`` holds the blob; again is harmless."""
+        ...
+
+    def has(self, project_id: str, digest: str) -> bool: ...
+    def missing(self, project_id: str, digests: Collection[str]) -> Sequence[str]:
+        """Those of ``digests`` that the project does not hold, in their order."""
+        ...
+
+
+class SecretStorage(Protocol):
+    """Secrets of a job, apart from its record, so that no answer can show them."""
+
+    def put(self, owner_id: str, values: dict[str, str]) -> None: ...
+    def get(self, owner_id: str) -> dict[str, str]:
+        """Empty when there are none."""
+        ...
+
+    def delete(self, owner_id: str) -> None: ...
+
+
+class IdempotencyStorage(Protocol):
+    """Answers of creates, by token and key, for a day."""
+
+    def find(self, token_id: str, key: str) -> tuple[str, int, bytes] | None:
+        """The request's fingerprint, and the status and body that were answered."""
+        ...
+
+    def add(self, token_id: str, key: str, fingerprint: str, status: int, body: bytes, moment: datetime) -> None:
+        """ConflictError when the key is there already."""
+        ...
+
+    def delete_before(self, moment: datetime) -> None: ...
+
+
+class SettingStorage(Protocol):
+    """Small facts about the installation that must survive: the gateway's port, the instance id."""
+
+    def find(self, key: str) -> str | None: ...
+    def put(self, key: str, value: str) -> None: ...
+
+
+class LeaseStorage(Protocol):
+    """Who works on what. A lease is held by a token, not by a name, so a late worker's token no longer fits."""
+
+    def acquire(self, subject: str, seconds: float, moment: datetime) -> str | None:
+        """A new token when nobody holds ``subject`` at ``moment``, else None."""
+        ...
+
+    def renew(self, subject: str, token: str, seconds: float, moment: datetime) -> bool: ...
+    def check(self, subject: str, token: str, moment: datetime) -> None:
+        """LeaseLostError unless ``token`` holds ``subject``; call it first in the session that applies a result."""
+        ...
+
+    def release(self, subject: str, token: str) -> None: ...
+
+
+class Session(Protocol):
+    """All nouns within one transaction."""
+
+    @property
+    def projects(self) -> ProjectStorage: ...
+    @property
+    def users(self) -> UserStorage: ...
+    @property
+    def members(self) -> MemberStorage: ...
+    @property
+    def tokens(self) -> TokenStorage: ...
+    @property
+    def instance_types(self) -> InstanceTypeStorage: ...
+    @property
+    def runs(self) -> RunStorage: ...
+    @property
+    def streams(self) -> StreamStorage: ...
+    @property
+    def jobs(self) -> JobStorage: ...
+    @property
+    def attempts(self) -> AttemptStorage: ...
+    @property
+    def replicas(self) -> ReplicaStorage: ...
+    @property
+    def models(self) -> ModelStorage: ...
+    @property
+    def model_versions(self) -> ModelVersionStorage: ...
+    @property
+    def deployments(self) -> DeploymentStorage: ...
+    @property
+    def events(self) -> EventStorage: ...
+    @property
+    def blobs(self) -> BlobIndex: ...
+    @property
+    def secrets(self) -> SecretStorage: ...
+    @property
+    def idempotency(self) -> IdempotencyStorage: ...
+    @property
+    def settings(self) -> SettingStorage: ...
+    @property
+    def leases(self) -> LeaseStorage: ...
+
+
+class Storage(Protocol):
+    """The door to everything kept in the database."""
+
+    def read(self) -> AbstractContextManager[Session]: ...
+    def write(self) -> AbstractContextManager[Session]: ...
+
+    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call ``wake`` soon after any write session of any server committed; returns how to end that.
+
+        ``wake`` runs on a thread of the storage's, must be quick and must not raise. Wake-ups may be merged, and may
+        come without need; after a lost connection one always comes.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up connections and locks. Calling it twice is harmless."""
+        ...

@@ -1,0 +1,27 @@
+"""The bytes of streams, as they were shipped."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class SegmentStore(Protocol):
+    """Append-only byte strings by run and stream name.
+
+    The *committed* length lives in the stream's record, not here: bytes past it may exist after a crash and are
+    overwritten by the next write. Obligations (headway/testing/segments.py): after ``write`` returns, the bytes survive a
+    power loss; a write at an offset beyond what is there raises ValueError; a full disk raises StorageFullError and the
+    bytes before ``offset`` stay as they were.
+    """
+
+    def write(self, run_id: str, name: str, offset: int, data: bytes) -> None:
+        """Put ``data`` at ``offset``, replacing whatever lies beyond ``offset``."""
+        ...
+
+    def read(self, run_id: str, name: str, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes from ``offset``; fewer at the end, none when there is nothing."""
+        ...
+
+    def delete_run(self, run_id: str) -> None:
+        """Remove every stream of a run and give back the space."""
+        ...
