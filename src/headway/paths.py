@@ -31,7 +31,9 @@ def full_disk_named(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         if is_full(error):
-            raise StorageFullError(f"No space is left to store {what}.", hint="Free some space and try again.") from error
+            raise StorageFullError(
+                f"No space is left to store {what}.", hint="Free some space and try again."
+            ) from error
         raise
 
 
@@ -43,7 +45,9 @@ def checked(relative: str) -> str:
         raise InvalidRequestError(f"{error}.".replace("..", ".")) from None
 
 
-def open_beneath(root: Path, relative: str, flags: int = os.O_RDONLY, mode: int = 0o600, *, parents: bool = False) -> int:
+def open_beneath(
+    root: Path, relative: str, flags: int = os.O_RDONLY, mode: int = 0o600, *, parents: bool = False
+) -> int:
     """A file descriptor for ``root/relative``, never for anything outside ``root``.
 
     Args:

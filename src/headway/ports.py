@@ -25,7 +25,9 @@ def lease_directory() -> Path:
     path.mkdir(mode=0o700, exist_ok=True)
     facts = path.lstat()
     if facts.st_uid != os.getuid() or not path.is_dir() or path.is_symlink():
-        raise EngineError(f"The port directory {path} belongs to somebody else.", hint="Set TMPDIR to a directory of yours.")
+        raise EngineError(
+            f"The port directory {path} belongs to somebody else.", hint="Set TMPDIR to a directory of yours."
+        )
     return path
 
 

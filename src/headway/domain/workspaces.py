@@ -39,7 +39,9 @@ class GitWorkspace(Request):
         if "::" in url.split("/")[0]:
             raise ValueError("git remote helpers (name::address) are not allowed")
         if parts.password is not None:
-            raise ValueError("credentials do not belong in a URL; give them as workspace_username and workspace_password")
+            raise ValueError(
+                "credentials do not belong in a URL; give them as workspace_username and workspace_password"
+            )
         return url
 
     @field_validator("ref")
