@@ -1,4 +1,4 @@
-"""A two-layer perceptron in numpy: forward, loss, gradients. Parameters are one flat vector, easy to send and to average."""
+"""A two-layer perceptron in numpy. Its parameters are one flat vector, easy to send and to average."""
 
 from __future__ import annotations
 
