@@ -1,19 +1,23 @@
 """What the platform keeps, as small protocols, one a noun.
 
-A :class:`Storage` gives sessions. A *read* session sees one consistent state and changes nothing; a *write* session is a
-transaction: everything in it happens, durably, when the block ends, or nothing does when it raises.
+A :class:`Storage` gives sessions. A *read* session sees one consistent state and changes nothing; a *write* session is
+a transaction: everything in it happens, durably, when the block ends, or nothing does when it raises.
 
 Obligations of every implementation (headway/testing/storage.py checks them on SQLite and on PostgreSQL):
 
 - Sessions are opened from any thread, and never nested within one thread. A session object stays in its thread.
-- In a write session every ``get`` and ``find`` locks what it returns until the session ends, so that read-change-``put``
-  loses no update, also between servers.
+- In a write session every ``get`` and ``find`` locks what it returns until the session ends, so that
+  read-change-``put`` loses no update, also between servers. So do ``by_name``, ``by_number`` and ``by_digest``. Lists do
+  not lock: ``get`` a record again before changing it.
 - ``add`` raises ConflictError when the id, or a unique name, is taken; the session can still be used afterwards.
-- ``get`` raises NotFoundError naming the id; ``find`` returns None. ``put`` replaces a record that exists (NotFoundError
-  otherwise). ``delete`` of something that is not there does nothing.
+- ``get`` raises NotFoundError naming the id; ``find`` returns None. ``put`` replaces a record that exists
+  (NotFoundError otherwise). ``delete`` of something that is not there does nothing.
 - Lists are ordered newest first (creation time, then id, both descending) unless said otherwise, and pages of one list
   neither repeat nor skip a record that exists throughout.
-- A full disk raises StorageFullError, a database that does not answer UnavailableError; nothing is half-written.
+- A full disk raises StorageFullError, a database that does not answer (or two sessions that wait for each other)
+  UnavailableError; nothing is half-written, and the session cannot be used further.
+- Text that a database cannot keep (NUL characters in names and ids, lone surrogates anywhere) raises
+  InvalidRequestError.
 """
 
 from __future__ import annotations
@@ -143,6 +147,10 @@ class AttemptStorage(Records[Attempt], Protocol):
 
     def open(self) -> Sequence[Attempt]:
         """Attempts without an end, oldest first: what holds capacity."""
+        ...
+
+    def by_tokens(self, tokens: Collection[str]) -> Sequence[Attempt]:
+        """Those whose token is among ``tokens``, in any order."""
         ...
 
 
@@ -338,6 +346,9 @@ class Storage(Protocol):
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call ``wake`` soon after any write session of any server committed; returns how to end that.
+
+        A session that changed nothing, or nothing but leases, wakes nobody: workers that take a lease when they wake
+        would wake themselves for ever.
 
         ``wake`` runs on a thread of the storage's, must be quick and must not raise. Wake-ups may be merged, and may
         come without need; after a lost connection one always comes.

@@ -9,9 +9,9 @@ from typing import Protocol
 class BlobStore(Protocol):
     """Immutable byte strings under their digest.
 
-    Obligations (headway/testing/blobs.py): a blob is either wholly there or not at all, also after a kill -9 in the middle
-    of ``put``; memory stays bounded whatever the size; putting a blob that exists is harmless; a digest that does not fit
-    the bytes raises InvalidRequestError and stores nothing; a full disk raises StorageFullError and stores nothing.
+    Obligations (headway/testing/blobs.py): a blob is either wholly there or not at all, also after a kill -9 in the
+    middle of ``put``; memory stays bounded whatever the size; putting a blob that exists is harmless; a digest that does
+    not fit the bytes raises InvalidRequestError and stores nothing; a full disk raises StorageFullError and stores nothing.
     """
 
     def put(self, digest: str, chunks: Iterable[bytes]) -> int:

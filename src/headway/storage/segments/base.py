@@ -9,8 +9,8 @@ class SegmentStore(Protocol):
     """Append-only byte strings by run and stream name.
 
     The *committed* length lives in the stream's record, not here: bytes past it may exist after a crash and are
-    overwritten by the next write. Obligations (headway/testing/segments.py): after ``write`` returns, the bytes survive a
-    power loss; a write at an offset beyond what is there raises ValueError; a full disk raises StorageFullError and the
+    overwritten by the next write. Obligations (headway/testing/segments.py): after ``write`` returns, the bytes survive
+    a power loss; a write at an offset beyond what is there raises ValueError; a full disk raises StorageFullError and the
     bytes before ``offset`` stay as they were.
     """
 

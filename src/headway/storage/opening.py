@@ -1,0 +1,38 @@
+"""Which implementation stands behind a storage URL."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from headway.errors import ConfigurationError
+from headway.storage.base import Storage
+
+BACKENDS = {
+    "sqlite": "headway.storage.sql.sqlite:open_sqlite_url",
+    "postgresql": "headway.storage.sql.postgres:open_postgres_url",
+    "postgres": "headway.storage.sql.postgres:open_postgres_url",
+}
+"""URL scheme to the function that opens it, imported when asked for."""
+
+
+def open_storage(url: str) -> Storage:
+    """The storage at ``url``, with its schema brought up to date.
+
+    Args:
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://user:password@host/database``.
+
+    Raises:
+        ConfigurationError: The URL is not of these forms, or a newer Headway wrote the database.
+        ConflictError: (SQLite) another server uses the directory.
+        MissingExtraError: (PostgreSQL) the driver is not installed.
+        UnavailableError: The database does not answer.
+    """
+    scheme = url.partition(":")[0]
+    if scheme not in BACKENDS:
+        raise ConfigurationError(
+            f"The storage URL begins with {scheme!r}, which is no kind of storage.",
+            hint=f"Known are: {', '.join(sorted(BACKENDS))}.",
+        )
+    module, _, function = BACKENDS[scheme].partition(":")
+    return cast(Storage, getattr(import_module(module), function)(url))

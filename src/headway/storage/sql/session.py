@@ -1,0 +1,52 @@
+"""All nouns over one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headway.storage.sql.blobs import Blobs
+from headway.storage.sql.deployments import Deployments
+from headway.storage.sql.events import Events
+from headway.storage.sql.instances import InstanceTypes
+from headway.storage.sql.jobs import Attempts, Jobs, Replicas
+from headway.storage.sql.leases import Leases
+from headway.storage.sql.models import Models, ModelVersions
+from headway.storage.sql.projects import Members, Projects
+from headway.storage.sql.runs import Runs, Streams
+from headway.storage.sql.transactions import Transaction
+from headway.storage.sql.users import Tokens, Users
+from headway.storage.sql.values import Idempotency, Secrets, Settings
+
+if TYPE_CHECKING:
+    from headway.storage.base import Session
+
+
+class SqlSession:
+    """A :class:`headway.storage.base.Session`; it ends with its transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.projects = Projects(transaction)
+        self.users = Users(transaction)
+        self.members = Members(transaction)
+        self.tokens = Tokens(transaction)
+        self.instance_types = InstanceTypes(transaction)
+        self.runs = Runs(transaction)
+        self.streams = Streams(transaction)
+        self.jobs = Jobs(transaction)
+        self.attempts = Attempts(transaction)
+        self.replicas = Replicas(transaction)
+        self.models = Models(transaction)
+        self.model_versions = ModelVersions(transaction)
+        self.deployments = Deployments(transaction)
+        self.events = Events(transaction)
+        self.blobs = Blobs(transaction)
+        self.secrets = Secrets(transaction)
+        self.idempotency = Idempotency(transaction)
+        self.settings = Settings(transaction)
+        self.leases = Leases(transaction)
+
+
+if TYPE_CHECKING:
+
+    def _fits(session: SqlSession) -> Session:
+        return session
