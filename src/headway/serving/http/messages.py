@@ -1,0 +1,120 @@
+"""Requests and responses as plain objects, and a response as bytes."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+JSON = "application/json"
+
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode("ascii") for s in HTTPStatus}
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class Response:
+    """What a handler answers. Content-Length, Connection and Date are added when it is written."""
+
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(self, status: int, body: bytes = b"", *, content_type: str = JSON, headers: Headers = ()) -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.headers = headers
+
+
+class Request:
+    """One request, its body read whole. Header names are lower case; ``target`` is as it was sent."""
+
+    __slots__ = (
+        "answer",
+        "body",
+        "close",
+        "context",
+        "headers",
+        "method",
+        "path",
+        "peer",
+        "query",
+        "target",
+        "version",
+    )
+
+    def __init__(self, method: str, target: str, version: str, headers: list[tuple[bytes, bytes]], peer: str) -> None:
+        self.method = method
+        self.target = target
+        self.path, _, self.query = target.partition("?")
+        self.version = version
+        self.headers = headers
+        self.peer = peer
+        self.body = b""
+        self.close = False
+        self.answer: Response | None = None
+        """Set when the request was answered from its head alone; the handler is not asked."""
+        self.context: Any = None
+        """For the application: what its screen found out about the head."""
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Every value of a header, in order."""
+        return [value for found, value in self.headers if found == name]
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header."""
+        for found, value in self.headers:
+            if found == name:
+                return value
+        return None
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body is said to be JSON, or nothing is said about it."""
+        kinds = self.values(b"content-type")
+        if not kinds:
+            return True
+        media, _, parameters = kinds[0].partition(b";")
+        charset = parameters.strip().lower().replace(b'"', b"")
+        return len(kinds) == 1 and media.strip().lower() == b"application/json" and charset in (b"", b"charset=utf-8")
+
+
+def json_response(status: int, value: Any, *, headers: Headers = ()) -> Response:
+    """``value`` as a JSON answer."""
+    return Response(status, orjson.dumps(value), headers=headers)
+
+
+def error_response(status: int, text: str, *, headers: Headers = ()) -> Response:
+    """An error as TensorFlow Serving writes it: ``{"error": text}``."""
+    return json_response(status, {"error": text.encode("utf-8", "replace").decode()}, headers=headers)
+
+
+def encode_response(response: Response, *, close: bool, without_body: bool, date: bytes) -> bytes:
+    """The bytes on the wire. A HEAD request gets the length of the body and not the body."""
+    parts = [
+        _STATUS_LINES[response.status],
+        b"date: ",
+        date,
+        b"\r\ncontent-type: ",
+        response.content_type.encode("latin-1", "replace"),
+        b"\r\ncontent-length: %d\r\nx-content-type-options: nosniff\r\n" % len(response.body),
+    ]
+    parts += [f"{name}: {value}\r\n".encode("latin-1", "replace") for name, value in response.headers]
+    parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")
+    if not without_body:
+        parts.append(response.body)
+    return b"".join(parts)
+
+
+def http_date(seconds: int) -> bytes:
+    """A moment as RFC 9110 section 5.6.7 writes it, whatever the locale.
+
+    >>> http_date(784111777)
+    b'Sun, 06 Nov 1994 08:49:37 GMT'
+    """
+    t = time.gmtime(seconds)
+    day, month = _DAYS[t.tm_wday], _MONTHS[t.tm_mon - 1]
+    return f"{day}, {t.tm_mday:02} {month} {t.tm_year} {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT".encode("ascii")

@@ -1,0 +1,131 @@
+"""Listening, the clock that ends slow clients, and the orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from headway.serving.http.connection import Connection
+from headway.serving.http.limits import BodyBudget, Limits
+from headway.serving.http.messages import Request, Response, error_response, http_date
+from headway.serving.http.reader import Screen
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 0.5
+
+
+def admit_all(request: Request) -> Response | None:  # noqa: ARG001
+    """A screen that refuses nothing."""
+    return None
+
+
+class HttpServer:
+    """Serves one handler on one address.
+
+    Args:
+        handler: Answers a request. What it raises is logged and answered with 500.
+        screen: Looks at each head before the body is read; must be quick.
+        limits: What a client may cost.
+    """
+
+    def __init__(self, handler: Handler, *, screen: Screen = admit_all, limits: Limits | None = None) -> None:
+        self.handler = handler
+        self.screen = screen
+        self.limits = limits or Limits()
+        self.budget = BodyBudget(self.limits.buffered)
+        self.connections: set[Connection] = set()
+        self.refused: Counter[int] = Counter()
+        """Status to the number of requests that ended in the reader."""
+        self.draining = False
+        self.loop: asyncio.AbstractEventLoop
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._date = (0, b"")
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; answers the port (another one than asked for only if 0 was asked for).
+
+        Raises:
+            OSError: The address is taken or not ours.
+        """
+        self.loop = asyncio.get_running_loop()
+        self._listener = await self.loop.create_server(lambda: Connection(self), host, port, backlog=2048)
+        self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    def opened(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        if len(self.connections) > self.limits.connections:
+            connection.transport.abort()
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    async def answer(self, request: Request) -> Response:
+        """The handler's answer; a fault in it is logged and answered as 500."""
+        try:
+            return await self.handler(request)
+        except Exception:  # the boundary of the process: one request must not end it
+            log.exception("A request could not be answered")
+            return error_response(500, "Internal error; the log has the details.")
+
+    def date(self) -> bytes:
+        """The Date header's value, made once a second."""
+        second = int(time.time())
+        if second != self._date[0]:
+            self._date = (second, http_date(second))
+        return self._date[1]
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for connection in [each for each in self.connections if each.deadline < now]:
+            connection.expire()
+        self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    async def drain(self, *, quiet: float, grace: float) -> bool:
+        """End in order: answer what arrives for ``quiet`` seconds, then stop listening and finish what was begun.
+
+        The quiet time is for clients that have just sent something on a connection they believe to be open; every
+        answer tells them to close it. Nobody connected: nothing to wait for. All of it takes ``grace`` seconds at most.
+
+        Returns:
+            Whether everything was finished.
+        """
+        self.draining = True
+        deadline = self.loop.time() + grace
+        if await self._emptied(min(quiet, grace)):
+            self._stop_listening()
+        else:
+            self._stop_listening()
+            for connection in [each for each in self.connections if each.idle]:
+                connection.transport.close()
+            await self._emptied(deadline - self.loop.time())
+        left = list(self.connections)
+        for connection in left:
+            connection.transport.abort()
+        await self._emptied(1.0)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        return not left
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+
+    async def _emptied(self, seconds: float) -> bool:
+        self._empty.clear()
+        if self.connections:
+            try:
+                await asyncio.wait_for(self._empty.wait(), max(seconds, 0.0))
+            except asyncio.TimeoutError:
+                return False
+        return True
