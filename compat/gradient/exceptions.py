@@ -51,6 +51,7 @@ CREATE = "Failed to create resource"
 DELETE = "Failed to delete resource"
 START_EXPERIMENT = "Failed to start experiment"
 STOP_EXPERIMENT = "Failed to stop experiment"
+STOP_JOB = "Failed to stop job"
 START_INSTANCE = "Unable to start instance"
 STOP_INSTANCE = "Unable to stop instance"
 

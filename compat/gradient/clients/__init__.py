@@ -1,0 +1,1 @@
+"""One client a resource, as the Gradient SDK had them."""
