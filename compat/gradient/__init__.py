@@ -1,7 +1,7 @@
 """The Gradient SDK's spelling of Headway: scripts written for ``gradient`` 0.3 run on a Headway server.
 
-The key is a Headway token (the argument, or PS_API_KEY, or PAPERSPACE_API_KEY); the server is named by HEADWAY_URL, or by
-PAPERSPACE_CONFIG_HOST and its siblings.
+The key is a Headway token (the argument, or PS_API_KEY, or PAPERSPACE_API_KEY); the server is named by HEADWAY_URL,
+or by PAPERSPACE_CONFIG_HOST and its siblings.
 """
 
 from gradient import constants, sdk_client

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Logger:
-    """The interface. Anything with these four methods will do, also a standard ``logging.Logger`` for the last three."""
+    """The interface. Anything with these four methods will do."""
 
     def log(self, msg: Any, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError

@@ -17,11 +17,11 @@ DEFAULT_LIMIT = 10000
 def read_logs(headway: Client, job_id: str, line: int, limit: int) -> list[LogRow]:
     """The rows that exist now, from line number ``line`` of each replica on, at most ``limit`` of them.
 
-    Once the log is over its end is marked by a further row with the message ``PSEOF``, unless ``limit`` cut the list short.
+    Once the log is over a further row, whose message is ``PSEOF``, marks its end, unless ``limit`` cut the list short.
     """
     with reported_as(FETCH):
         over = headway.jobs.get(job_id).finished
-        native = headway.jobs.logs(job_id, follow=over)  # of a finished job: to the very end, which is there or comes soon
+        native = headway.jobs.logs(job_id, follow=over)  # the last rows of a finished job may still be on their way
         rows = list(islice((to_log_row(row) for row in native if row.line >= line), limit + 1))
     if len(rows) > limit:
         return rows[:limit]

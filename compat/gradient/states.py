@@ -51,7 +51,7 @@ STATE_NUMBERS = {
 }
 
 SHOWN_STATES = frozenset(state.value for state in STATE_NUMBERS) - {JobState.CREATED.value, JobState.QUEUED.value}
-"""Moves into these are shown one by one. A job passes through the queue unseen; a longer wait there shows as ``pending``."""
+"""Moves into these are shown one by one. Passing through the queue is not shown; a longer wait is ``pending``."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class Replay:
 class Watcher:
     """Shows the moves of jobs to those who ask again and again, as the client's user does.
 
-    Each look shows the next move that was not shown yet. Moves that were old before anybody looked are left out. Somebody
-    who looks all the time sees every move, also those of a job that has ended meanwhile or while the server was away.
+    Each look shows the next move that was not shown yet. Moves that were old before anybody looked are left out.
+    Somebody who looks all the time sees every move, also those of a job that has ended meanwhile.
     """
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class Watcher:
             _add(replay, event)
 
     def _wait_for_move(self, headway: Client, job: Job, replay: Replay) -> Job:
-        """Give the server a moment to move the job on; the job after it. A finished one only slows an endless loop down."""
+        """Give the server a moment to move the job on; the job after it. A finished one only slows an endless loop."""
         if job.finished:
             time.sleep(WAIT_SECONDS)
             return job

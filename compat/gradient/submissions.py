@@ -1,7 +1,7 @@
 """Gradient's keywords as Headway job submissions.
 
-Whatever Headway has a word for becomes that; whatever else was given (machine types, containers, ports, clusters, …) is kept
-in labels as it was said. Secrets go nowhere but into credentials.
+Whatever Headway has a word for becomes that; whatever else was given (machine types, containers, ports, clusters, …)
+is kept in labels as it was said. Secrets go nowhere but into credentials.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def job_values(values: Mapping[str, Any], roles: dict[str, Any], *, kind: int | 
 
 
 def role(values: Mapping[str, Any], prefix: str, known_types: Collection[str]) -> dict[str, Any]:
-    """One role of a job from the keywords that begin with ``prefix`` (``worker_``, ``parameter_server_`` or nothing)."""
+    """One role of a job from the keywords that begin with ``prefix``: ``worker_``, ``parameter_server_`` or nothing."""
     machine = values.get(prefix + "machine_type")
     return {
         "count": values.get(prefix + "count", 1),

@@ -32,7 +32,7 @@ class DeploymentsClient(BaseClient):
         *,
         cluster_id: str | None = None,
     ) -> str:
-        """A deployment, stopped; its id. ``deployment_type`` and ``image_url`` are kept as given: files choose the runtime."""
+        """A deployment, stopped; its id. Type and image are kept as given: the model's files choose the runtime."""
         words = {
             "deployment_type": deployment_type,
             "image_url": image_url,

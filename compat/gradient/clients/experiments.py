@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 from gradient.builders import PARAMETER_SERVER, experiment_type, to_experiment
 from gradient.connection import BaseClient
@@ -16,7 +16,7 @@ from gradient.records import LogRow, MultiNodeExperiment, SingleNodeExperiment
 from gradient.states import STATE_NUMBERS, Watcher
 from gradient.submissions import given, job_values, role
 
-Experiment = Union[SingleNodeExperiment, MultiNodeExperiment]
+Experiment: TypeAlias = "SingleNodeExperiment | MultiNodeExperiment"
 
 
 class ExperimentsClient(BaseClient):
@@ -172,7 +172,7 @@ class ExperimentsClient(BaseClient):
         return to_experiment(job, number)
 
     def logs(self, experiment_id: str, line: int = 0, limit: int = DEFAULT_LIMIT) -> builtins.list[LogRow]:
-        """Rows that exist now, from line number ``line`` on; ``PSEOF`` is the last one's message once the log is over."""
+        """Rows that exist now, from line number ``line`` on; a row ``PSEOF`` ends them once the log is over."""
         return read_logs(self._headway, experiment_id, line, limit)
 
     def yield_logs(self, experiment_id: str, line: int = 0, limit: int = DEFAULT_LIMIT) -> Iterator[LogRow]:

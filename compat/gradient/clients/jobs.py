@@ -52,13 +52,15 @@ class JobsClient(BaseClient):
     ) -> str:
         """A job of one replica, which starts at once; its id.
 
-        The code comes from ``workspace`` (a local folder), ``workspace_archive`` (a local archive) or ``workspace_url`` (git).
+        The code comes from ``workspace`` (a local folder), ``workspace_archive`` (a local archive) or
+        ``workspace_url`` (git).
         ``data`` was the body of an upload and has no effect.
         """
         values = given(locals())
         values.pop("data")
         with reported_as(CREATE):
-            request = job_values(values, {"worker": role(values, "", self._known_instance_types())}, kind=None, start=True)
+            roles = {"worker": role(values, "", self._known_instance_types())}
+            request = job_values(values, roles, kind=None, start=True)
             local = workspace or workspace_archive
             if local and local != "none":
                 request["workspace"] = Path(local)
@@ -83,7 +85,7 @@ class JobsClient(BaseClient):
         return [job for job in jobs if experiment_id is None or job.experiment_id == experiment_id]
 
     def logs(self, job_id: str, line: int = 0, limit: int = DEFAULT_LIMIT) -> builtins.list[LogRow]:
-        """Rows that exist now, from line number ``line`` on; ``PSEOF`` is the last one's message once the log is over."""
+        """Rows that exist now, from line number ``line`` on; a row ``PSEOF`` ends them once the log is over."""
         return read_logs(self._headway, job_id, line, limit)
 
     def yield_logs(self, job_id: str, line: int = 0, limit: int = DEFAULT_LIMIT) -> Iterator[LogRow]:
@@ -97,7 +99,7 @@ class JobsClient(BaseClient):
         )
 
     def artifacts_get(self, job_id: str) -> dict[str, Any]:
-        """Where the job's output files are: ``folder``, and ``files`` as path to URL (each wants the key as bearer token)."""
+        """Where the job's outputs are: ``folder``, and ``files`` as path to URL. Each wants the key as bearer token."""
         with reported_as(FETCH):
             job = self._headway.jobs.get(job_id)
         return {"folder": self._folder(job_id), "files": {e.path: self._folder(job_id) + e.path for e in job.outputs}}
@@ -109,7 +111,7 @@ class JobsClient(BaseClient):
         size: bool = False,
         links: bool = True,
     ) -> builtins.list[dict[str, Any]]:
-        """The job's output files, those that match a pattern of ``files``; with ``size`` in bytes and ``url`` if asked for."""
+        """The job's outputs that match a pattern of ``files``, with ``size`` (bytes) and ``url`` as asked for."""
         with reported_as(FETCH):
             job = self._headway.jobs.get(job_id)
         return [self._artifact(job_id, entry, size, links) for entry in job.outputs if _matches(entry.path, files)]
