@@ -1,0 +1,132 @@
+"""Headway trains, tracks and serves models.
+
+    >>> import headway
+    >>> client = headway.Client("http://127.0.0.1:8000", token="hw_…", project="digits")  # sends nothing yet
+
+Everything here is imported when it is first used, so that ``import headway`` stays quick in every training script.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headway.config import Connection
+    from headway.domain.deployments import Deployment, DeploymentState
+    from headway.domain.events import Event
+    from headway.domain.files import FileEntry
+    from headway.domain.instances import InstanceType
+    from headway.domain.jobs import Container, Job, JobSpec, JobState, RoleSpec
+    from headway.domain.logs import LogRow
+    from headway.domain.models import Model, ModelVersion
+    from headway.domain.projects import Project
+    from headway.domain.runs import Run
+    from headway.domain.users import Role, Token, User
+    from headway.domain.workspaces import Credentials, FilesWorkspace, GitWorkspace
+    from headway.errors import (
+        AuthenticationError,
+        ConfigurationError,
+        ConflictError,
+        ConnectionFailedError,
+        CorruptDataError,
+        HeadwayError,
+        InvalidRequestError,
+        JobFailedError,
+        MissingExtraError,
+        NotFoundError,
+        PermissionDeniedError,
+        PlatformError,
+        RateLimitedError,
+        RequestError,
+        UnavailableError,
+        WaitTimeoutError,
+        WorkspaceError,
+    )
+    from headway.sdk.client import Client
+    from headway.sdk.endpoints import Prediction
+
+    __version__: str
+
+__all__ = [
+    "AuthenticationError",
+    "Client",
+    "ConfigurationError",
+    "ConflictError",
+    "Connection",
+    "ConnectionFailedError",
+    "Container",
+    "CorruptDataError",
+    "Credentials",
+    "Deployment",
+    "DeploymentState",
+    "Event",
+    "FileEntry",
+    "FilesWorkspace",
+    "GitWorkspace",
+    "HeadwayError",
+    "InstanceType",
+    "InvalidRequestError",
+    "Job",
+    "JobFailedError",
+    "JobSpec",
+    "JobState",
+    "LogRow",
+    "MissingExtraError",
+    "Model",
+    "ModelVersion",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PlatformError",
+    "Prediction",
+    "Project",
+    "RateLimitedError",
+    "RequestError",
+    "Role",
+    "RoleSpec",
+    "Run",
+    "Token",
+    "UnavailableError",
+    "User",
+    "WaitTimeoutError",
+    "WorkspaceError",
+    "__version__",
+]
+
+_HOMES = {
+    "headway.config": ("Connection",),
+    "headway.domain.deployments": ("Deployment", "DeploymentState"),
+    "headway.domain.events": ("Event",),
+    "headway.domain.files": ("FileEntry",),
+    "headway.domain.instances": ("InstanceType",),
+    "headway.domain.jobs": ("Container", "Job", "JobSpec", "JobState", "RoleSpec"),
+    "headway.domain.logs": ("LogRow",),
+    "headway.domain.models": ("Model", "ModelVersion"),
+    "headway.domain.projects": ("Project",),
+    "headway.domain.runs": ("Run",),
+    "headway.domain.users": ("Role", "Token", "User"),
+    "headway.domain.workspaces": ("Credentials", "FilesWorkspace", "GitWorkspace"),
+    "headway.sdk.client": ("Client",),
+    "headway.sdk.endpoints": ("Prediction",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'headway' has no attribute {name!r}")
+    import importlib
+
+    found: object
+    if name == "__version__":
+        import importlib.metadata
+
+        found = importlib.metadata.version("headway")
+    else:
+        home = next((home for home, names in _HOMES.items() if name in names), "headway.errors")
+        found = getattr(importlib.import_module(home), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
