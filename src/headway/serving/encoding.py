@@ -2,8 +2,8 @@
 
 JSON has no NaN and no infinities. In answers they are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, as in
 the JSON mapping of protocol buffers: every JSON parser reads the answer, and nothing silently becomes null. In requests
-the bare words that Python and TensorFlow Serving write are read too. Bytes are ``{"b64": "…"}``, as in TensorFlow Serving's
-REST API.
+the bare words that Python and TensorFlow Serving write are read too. Bytes are ``{"b64": "…"}``, as in TensorFlow
+Serving's REST API.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
-"""The one thread that a model lives in: it is loaded there and every prediction runs there, so that the event loop stays
-free to answer health checks, and a model that minds its thread (a SQLite connection, a CUDA context) is content."""
+"""The one thread that a model lives in.
+
+It is loaded there and every prediction runs there, so that the event loop stays free to answer health checks, and a model
+that minds its thread (a SQLite connection, a CUDA context) is content.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _Call = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
 
 class ModelWorker:
-    """Runs calls one after the other. The thread is a daemon: a prediction that never returns does not keep the process."""
+    """Runs calls one after the other. The thread is a daemon: a call that never returns does not keep the process."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[_Call] = SimpleQueue()

@@ -1,7 +1,7 @@
 """TensorFlow Serving's REST API: addresses, bodies and errors.
 
 Source: the documentation "RESTful API" of TensorFlow Serving. Row form: ``{"instances": [row, …]}`` →
-``{"predictions": [row, …]}``; column form: ``{"inputs": value}`` → ``{"outputs": value}``. Errors are ``{"error": text}``.
+``{"predictions": [row, …]}``; column form: ``{"inputs": value}`` → ``{"outputs": value}``; errors: ``{"error": text}``.
 """
 
 from __future__ import annotations

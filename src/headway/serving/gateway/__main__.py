@@ -1,0 +1,78 @@
+"""``python -m headway.serving.gateway``: the process in front of all deployments."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from headway.paths import private_directory
+from headway.processes import identify
+from headway.serving.gateway.record import GatewayRecord, remove_record, write_record
+from headway.serving.gateway.service import Gateway
+from headway.serving.startup import (
+    address_url,
+    complain,
+    configure_logging,
+    raise_descriptor_limit,
+    say,
+    stop_event,
+)
+
+EXIT_CANNOT_LISTEN = 1
+QUIET_SECONDS = 1.0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="headway gateway", description="Route predictions to deployments.")
+    parser.add_argument("--directory", type=Path, required=True, help="token, saved routes, gateway.json")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--grace", type=float, default=30.0, help="seconds to finish requests after SIGTERM")
+    return parser.parse_args(argv)
+
+
+async def serve(options: argparse.Namespace) -> int:
+    """Route until SIGTERM. Answers the exit code."""
+    stop = stop_event()
+    directory = private_directory(options.directory.absolute())
+    gateway = Gateway(directory)
+    gateway.feed.load_saved()
+    try:
+        port = await gateway.server.start(options.host, options.port)
+    except OSError as error:
+        complain(f"The gateway cannot listen on {options.host}:{options.port}: {error.strerror or error}.")
+        return EXIT_CANNOT_LISTEN
+    record = _announce(directory, address_url(options.host, port))
+    following = asyncio.ensure_future(gateway.feed.run())
+    await stop.wait()
+    await gateway.server.drain(quiet=QUIET_SECONDS, grace=options.grace)
+    following.cancel()
+    gateway.health.close()
+    remove_record(directory, record)
+    return 0
+
+
+def _announce(directory: Path, url: str) -> GatewayRecord:
+    identity = identify()
+    assert identity is not None
+    record = GatewayRecord(identity=identity, url=url)
+    write_record(directory, record)
+    say(f"Gateway on {url}")
+    return record
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; answers 0 after SIGTERM, 1 when the address is taken."""
+    options = parse(argv)
+    configure_logging()
+    raise_descriptor_limit()
+    return int(uvloop.run(serve(options)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""The routes from the server, by long poll; the last ones in a file, so that the gateway serves while the server is away.
+
+``GET /api/v1/gateway/routes?known=V&wait=S`` answers as soon as the table's version is above ``known``, and after ``wait``
+seconds with what there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from headway.domain.deployments import RouteTable
+from headway.errors import HeadwayError
+from headway.paths import write_atomic
+from headway.serving.gateway.signals import Signal
+
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 20
+ROUTES_FILE, TOKEN_FILE, SERVER_FILE = "routes.json", "token", "server.json"
+REFRESH_SECONDS = 1.0
+"""At most so often, and for at most so long, is the server asked about a deployment that is not known."""
+FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0
+
+
+class FeedError(Exception):
+    """The server could not be asked; the text says why."""
+
+
+class RouteFeed:
+    """Follows the server's table.
+
+    Args:
+        directory: The gateway's own; the server's lies above it.
+        apply: Takes each new table.
+    """
+
+    def __init__(self, directory: Path, apply: Callable[[RouteTable], None]) -> None:
+        self.directory = directory
+        self._apply = apply
+        self._table: RouteTable | None = None
+        self._kick = asyncio.Event()
+        self._kicked_at = float("-inf")
+        self._refreshing = False
+        self._refreshed = Signal()
+        self._confirmed = False
+        self._failures = 0
+
+    def load_saved(self) -> bool:
+        """Start from the last feed in the file. False when there is none, or none that can be read."""
+        path = self.directory / ROUTES_FILE
+        try:
+            self._take(RouteTable.model_validate_json(path.read_bytes()))
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError) as error:
+            log.warning("The saved routes in %s cannot be used: %s", path, error)
+            return False
+        return True
+
+    async def refresh(self) -> None:
+        """Ask the server now, unless that was done within the last second; back once it answered, after 1 s at most."""
+        now = time.monotonic()
+        if not self._refreshing:
+            if now - self._kicked_at < REFRESH_SECONDS:
+                return
+            self._kicked_at = now
+            self._refreshing = True
+            self._kick.set()
+        await self._refreshed.wait(REFRESH_SECONDS)
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                try:
+                    await self._round(client)
+                except Exception:  # the boundary of the feed: the gateway goes on with what it has
+                    log.exception("The route feed failed")
+                    await asyncio.sleep(LAST_PAUSE)
+
+    async def _round(self, client: httpx.AsyncClient) -> None:
+        """Ask once. A refresh that comes meanwhile breaks off the long poll, and the next round asks without waiting."""
+        kicked = self._kick.is_set()
+        self._kick.clear()
+        started = time.monotonic()
+        asking = asyncio.ensure_future(self._ask(client, 0 if kicked or not self._confirmed else WAIT_SECONDS))
+        if not kicked and not await self._undisturbed(asking):
+            return
+        try:
+            table = await asking
+            await self._accept(table, pause_unchanged=not kicked and time.monotonic() - started < 1.0)
+        except FeedError as error:
+            await self._failed(error, kicked)
+        finally:
+            if kicked:
+                self._refreshing = False
+                self._refreshed.fire()
+
+    async def _undisturbed(self, asking: asyncio.Future[Any]) -> bool:
+        """Wait for the answer; False when a refresh came first and the question was withdrawn."""
+        kicking: asyncio.Future[Any] = asyncio.ensure_future(self._kick.wait())
+        try:
+            await asyncio.wait({asking, kicking}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            kicking.cancel()
+            if not asking.done():
+                asking.cancel()
+        return not asking.cancelled() and asking.done()
+
+    async def _ask(self, client: httpx.AsyncClient, wait: int) -> RouteTable:
+        try:
+            url = json.loads((self.directory.parent / SERVER_FILE).read_bytes())["url"]
+            token = (self.directory / TOKEN_FILE).read_text().strip()
+            answer = await client.get(
+                f"{str(url).rstrip('/')}/api/v1/gateway/routes",
+                params={"known": self._table.version if self._table else 0, "wait": wait},
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=httpx.Timeout(5.0, read=wait + 10.0),
+            )
+        except (OSError, ValueError, KeyError, TypeError, httpx.HTTPError, httpx.InvalidURL) as error:
+            raise FeedError(f"{type(error).__name__}: {error}") from error
+        if answer.status_code != 200:
+            raise FeedError(f"The server answered {answer.status_code}.")
+        try:
+            return RouteTable.model_validate_json(answer.content)
+        except ValueError as error:
+            raise FeedError(f"The server's routes make no sense: {error}") from error
+
+    async def _accept(self, table: RouteTable, *, pause_unchanged: bool) -> None:
+        if self._failures:
+            log.warning("The server answers again")
+        self._failures, self._confirmed = 0, True
+        if table != self._table:
+            self._take(table)
+            await asyncio.to_thread(self._save, table)
+        elif pause_unchanged:
+            await self._pause(1.0)  # a server that does not wait must not be asked in a tight loop
+
+    def _take(self, table: RouteTable) -> None:
+        self._apply(table)
+        self._table = table
+
+    def _save(self, table: RouteTable) -> None:
+        try:
+            write_atomic(self.directory / ROUTES_FILE, table.model_dump_json().encode())
+        except (OSError, HeadwayError) as error:
+            log.warning("The routes could not be saved: %s", error)
+
+    async def _failed(self, error: FeedError, kicked: bool) -> None:
+        """Wait a little longer each time. Said once: the gateway goes on with the routes it has."""
+        if self._failures == 0:
+            log.warning("The server cannot be asked for routes; going on with those known. %s", error)
+        self._failures += 1
+        if not kicked:
+            await self._pause(min(FIRST_PAUSE * 2 ** min(self._failures, 10), LAST_PAUSE))
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, unless a refresh is wanted."""
+        try:
+            await asyncio.wait_for(self._kick.wait(), seconds)
+        except asyncio.TimeoutError:
+            pass
