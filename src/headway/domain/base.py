@@ -139,13 +139,14 @@ def parse_request(model: type[R], values: object, *, what: str | None = None) ->
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise invalid(error, model, what or model.__name__) from None
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise invalid([dict(item) for item in found], model, what or model.__name__) from None
 
 
-def invalid(error: ValidationError, model: type[BaseModel] | None, what: str) -> InvalidRequestError:
-    """A pydantic error as one of ours: a line a field, with a did-you-mean for unknown ones."""
+def invalid(problems: Iterable[Mapping[str, Any]], model: type[BaseModel] | None, what: str) -> InvalidRequestError:
+    """Pydantic's list of problems as one error of ours: a line a field, with a did-you-mean for unknown ones."""
     places, lines, hint = [], [], None
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
+    for item in problems:
         location = ".".join(str(part) for part in item["loc"]) or what
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":

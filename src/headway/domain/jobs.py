@@ -268,6 +268,8 @@ class Job(Record):
     attempt_id: str | None = None
     retries_used: int = 0
     stop_requested: bool = False
+    ending_since: Timestamp | None = None
+    """When the replicas of the present attempt were told to end."""
     failure: Failure | None = None
     replicas: tuple[ReplicaStatus, ...] = ()
     model_version_id: str | None = None

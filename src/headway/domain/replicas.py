@@ -73,8 +73,15 @@ class Attempt(Record):
     engine: str
     instance_types: dict[str, str] = {}
     """Role to the resolved instance type, which is what capacity is reserved by."""
+    gpus: dict[str, tuple[int, ...]] = {}
+    """Replica name to the indices of the GPUs that it alone may use."""
     placed: bool = False
     """Whether the engine has accepted it."""
+    model_version_id: str | None = None
+    """For a deployment's replica: what it serves."""
+    succeeded: bool = False
+    ending_since: Timestamp | None = None
+    """When its replicas were told to end (deployments; a job keeps this itself)."""
     created_at: Timestamp
     ended_at: Timestamp | None = None
 

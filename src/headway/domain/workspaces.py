@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -52,7 +52,7 @@ class GitWorkspace(Request):
         return ref
 
 
-Workspace = Annotated[Union[FilesWorkspace, GitWorkspace], Field(discriminator="kind")]
+Workspace = Annotated[FilesWorkspace | GitWorkspace, Field(discriminator="kind")]
 
 
 class Credentials(Request):

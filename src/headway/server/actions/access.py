@@ -1,0 +1,67 @@
+"""From a presented token to a caller."""
+
+from __future__ import annotations
+
+from headway.domain.base import now
+from headway.domain.users import ROLE_PERMISSIONS, Role, Token, TokenKind, User, token_digest
+from headway.errors import AuthenticationError
+from headway.server.actions.paging import every
+from headway.server.context import Caller, Platform
+from headway.storage.base import Session
+
+MAX_TOKEN = 512
+
+
+def authenticate(platform: Platform, secret: str) -> Caller:
+    """The caller that ``secret`` belongs to.
+
+    Raises:
+        AuthenticationError: Unknown, revoked or expired. The message is the same for all three, and never the token.
+    """
+    if not secret or len(secret) > MAX_TOKEN:
+        raise _refused()
+    digest = token_digest(secret)
+    with platform.storage.read() as session:
+        token = session.tokens.by_digest(digest)
+        if token is None or token.revoked_at is not None:
+            raise _refused()
+        if token.expires_at is not None and token.expires_at <= now():
+            raise _refused()
+        user = session.users.find(token.user_id)
+        if user is None or user.disabled_at is not None:
+            raise _refused()
+        return Caller(user=user, token=token, roles=token_roles(session, user, token))
+
+
+def token_roles(session: Session, user: User, token: Token) -> dict[str, Role]:
+    """Project id to the role that ``token`` has there: the user's, narrowed by the token."""
+    if token.kind is TokenKind.GATEWAY:
+        return {}
+    if token.kind is TokenKind.JOB:
+        return {token.project_id: Role.MEMBER} if token.project_id else {}
+    if user.admin:
+        ids = [token.project_id] if token.project_id else _all_projects(session) if token.role else []
+        roles = dict.fromkeys(ids, Role.ADMIN)
+    else:
+        roles = {m.project_id: m.role for m in session.members.of_user(user.id)}
+        if token.project_id is not None:
+            roles = {p: r for p, r in roles.items() if p == token.project_id}
+    if token.role is None:
+        return roles
+    return {project_id: lower_role(role, token.role) for project_id, role in roles.items()}
+
+
+def lower_role(one: Role, other: Role) -> Role:
+    """The role of the two that allows less."""
+    return one if len(ROLE_PERMISSIONS[one]) <= len(ROLE_PERMISSIONS[other]) else other
+
+
+def _all_projects(session: Session) -> list[str]:
+    return [project.id for project in every(session.projects.list)]
+
+
+def _refused() -> AuthenticationError:
+    return AuthenticationError(
+        "The token is unknown, revoked or expired.",
+        hint="Set HEADWAY_TOKEN, or run `headway login`; an admin makes tokens with `headway token create`.",
+    )

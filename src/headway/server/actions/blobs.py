@@ -1,0 +1,64 @@
+"""Blobs as projects hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from headway.domain.base import now
+from headway.domain.files import FileEntry
+from headway.domain.users import Permission
+from headway.errors import InvalidRequestError, NotFoundError
+from headway.server.actions.lookup import find_project
+from headway.server.context import Caller, Platform
+from headway.storage.base import Session
+
+
+def missing(platform: Platform, caller: Caller, project: str, digests: Collection[str]) -> Sequence[str]:
+    """Those of ``digests`` that must still be sent before a manifest may name them."""
+    with platform.storage.read() as session:
+        found = find_project(session, caller, project, Permission.WRITE)
+        return session.blobs.missing(found.id, digests)
+
+
+def check_write(platform: Platform, caller: Caller, project: str) -> str:
+    """The project's id, if the caller may add blobs to it: asked before the first byte is read."""
+    with platform.storage.read() as session:
+        return find_project(session, caller, project, Permission.WRITE).id
+
+
+def put(platform: Platform, project_id: str, digest: str, chunks: Iterable[bytes]) -> int:
+    """Store a blob and note that the project holds it. Whoever names a digest must send its bytes: a digest alone
+    gives no access to what another project stored."""
+    size = platform.blobs.put(digest, chunks)
+    with platform.storage.write() as session:
+        session.blobs.add(project_id, digest, size, now())
+    return size
+
+
+def open_blob(platform: Platform, caller: Caller, project: str, digest: str) -> tuple[int, Iterator[bytes]]:
+    """Size and chunks of a blob that the project holds."""
+    with platform.storage.read() as session:
+        found = find_project(session, caller, project)
+        if not session.blobs.has(found.id, digest):
+            raise NotFoundError(f"The project {found.name!r} holds no blob {digest}.")
+    return open_digest(platform, digest)
+
+
+def open_digest(platform: Platform, digest: str) -> tuple[int, Iterator[bytes]]:
+    size = platform.blobs.size(digest)
+    if size is None:
+        raise NotFoundError(f"The blob {digest} is not stored.")
+    return size, platform.blobs.read(digest)
+
+
+def check_held(session: Session, project_id: str, files: Iterable[FileEntry]) -> None:
+    """InvalidRequestError unless the project holds every file of a manifest."""
+    by_digest = {entry.digest: entry for entry in files}
+    absent = session.blobs.missing(project_id, list(by_digest))
+    if absent:
+        names = ", ".join(repr(by_digest[digest].path) for digest in absent[:3])
+        raise InvalidRequestError(
+            f"{len(absent)} file(s) of the manifest were not uploaded: {names}.",
+            hint="Send them with PUT …/blobs/{digest} first.",
+            details={"missing": list(absent[:1000])},
+        )

@@ -1,0 +1,37 @@
+"""/gateway/routes: what gateways are told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
+
+from headway.domain.deployments import RouteTable
+from headway.domain.users import TokenKind
+from headway.server.actions import routes
+from headway.server.api.rights import PlatformParameter, right
+from headway.server.context import Caller
+
+router = APIRouter(prefix="/gateway", tags=["gateway"])
+
+
+@router.get("/routes")
+async def read_routes(
+    platform: PlatformParameter,
+    known: Annotated[int, Query(ge=-1)] = -1,
+    wait: Annotated[float, Query(ge=0, le=30)] = 0,
+    caller: Caller = right(None, {TokenKind.GATEWAY, TokenKind.USER}),
+) -> RouteTable:
+    """All routes; at once when they are newer than ``known``, else when they change or after ``wait`` seconds."""
+    routes.check_reader(caller)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait
+    while True:
+        seen = platform.wakeups.generation
+        table = await run_in_threadpool(routes.table, platform)
+        left = deadline - loop.time()
+        if table.version > known or left <= 0 or platform.wakeups.closed:
+            return table
+        await platform.wakeups.wait(seen, left)

@@ -1,0 +1,72 @@
+"""Server-sent events: the one way live data leaves the server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from headway.server.wakeups import Wakeups
+
+KEEP_ALIVE_SECONDS = 15.0
+PAUSE_BETWEEN_LOOKS = 0.02
+"""Merges what comes in quick succession into one look and one message."""
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one look found: encoded messages, and whether nothing ever follows."""
+
+    messages: tuple[bytes, ...] = ()
+    ended: bool = False
+    more: bool = False
+    """Look again at once, for there was more than one look could take."""
+
+
+def message(event: str, data: object, id: str | None = None) -> bytes:
+    """One event in the format of the HTML standard, section 9.2."""
+    text = data if isinstance(data, str) else json.dumps(data, allow_nan=False)
+    lines = [f"id: {id}"] if id is not None else []
+    lines += [f"event: {event}", *(f"data: {line}" for line in text.split("\n"))]
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+def stream(wakeups: Wakeups, look: Callable[[], Batch]) -> StreamingResponse:
+    """A response that sends what ``look`` finds, now and after every change, until it says that it ended.
+
+    ``look`` runs in a thread, and remembers by itself what it has sent.
+    """
+    headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+    return StreamingResponse(_follow(wakeups, look), media_type="text/event-stream", headers=headers)
+
+
+async def _follow(wakeups: Wakeups, look: Callable[[], Batch]) -> AsyncIterator[bytes]:
+    yield b": headway\n\n"
+    silent_since = asyncio.get_running_loop().time()
+    while not wakeups.closed:
+        seen = wakeups.generation
+        batch = await run_in_threadpool(look)
+        for encoded in batch.messages:
+            yield encoded
+        if batch.ended:
+            yield message("end", {})
+            return
+        now = asyncio.get_running_loop().time()
+        if batch.messages:
+            silent_since = now
+        if batch.more:
+            continue
+        left = KEEP_ALIVE_SECONDS - (now - silent_since)
+        if left <= 0:
+            yield b": still here\n\n"
+            silent_since = now
+            continue
+        await wakeups.wait(seen, left)
+        await asyncio.sleep(PAUSE_BETWEEN_LOOKS)

@@ -1,0 +1,225 @@
+"""The one place that knows every implementation."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from headway.domain.base import invalid, new_id
+from headway.engines.registry import create_engine
+from headway.errors import (
+    ConfigurationError,
+    HeadwayError,
+    InternalError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    RequestError,
+)
+from headway.paths import private_directory, write_atomic
+from headway.server.actions import instances, users
+from headway.server.actions.status import VERSION
+from headway.server.api import (
+    blobs,
+    deployments,
+    events,
+    gateway,
+    instance_types,
+    jobs,
+    models,
+    projects,
+    replicas,
+    runs,
+    system,
+)
+from headway.server.api import users as user_routes
+from headway.server.api.rights import check_routes
+from headway.server.context import Platform
+from headway.server.gate import OPEN_PATHS, Gate
+from headway.server.settings import ServerSettings
+from headway.server.wakeups import Wakeups
+from headway.server.workers.cleaning import CleaningWorker
+from headway.server.workers.deployments import DeploymentWorker
+from headway.server.workers.gateway import GatewayKeeper
+from headway.server.workers.jobs import JobWorker
+from headway.server.workers.reconciler import Reconciler
+from headway.storage import open_segments, open_storage
+from headway.storage.blobs.filesystem import FileBlobs
+
+logger = logging.getLogger("headway.server")
+
+PREFIX = "/api/v1"
+INSTANCE_SETTING = "instance"
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+WORKER_SECONDS = 1.0
+CLEANING_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """An assembled server: the ASGI app and what main.py needs beside it."""
+
+    app: ASGIApp
+    api: FastAPI
+    platform: Platform
+    first_token: str | None
+    """The admin token, at the very first start only."""
+    close: Callable[[], None]
+
+
+def create_app(settings: ServerSettings, url: str) -> Server:
+    """Assemble a server that is reached at ``url``. Opens the database, starts nothing: the app's lifespan does.
+
+    Raises:
+        ConfigurationError: A setting cannot be honoured.
+        ConflictError: Another server uses the data directory.
+    """
+    private_directory(settings.data)
+    platform = open_platform(settings, url)
+    first_token = users.first_token(platform)
+    instances.fill_catalogue(platform)
+    keeper = GatewayKeeper(platform)
+    api = FastAPI(
+        title="Headway",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=_lifespan(platform, keeper),
+    )
+    api.state.platform = platform
+    api.state.gateway = keeper
+    for router in api_routers():
+        api.include_router(router)
+    _handle_errors(api)
+    hosts = LOCAL_HOSTS | {settings.host.lower()} | {host.lower() for host in settings.allowed_hosts}
+    return Server(Gate(api, platform, frozenset(hosts)), api, platform, first_token, platform.storage.close)
+
+
+def api_routers() -> list[APIRouter]:
+    """Every router, each route checked to say who may use it."""
+    versioned = APIRouter(prefix=PREFIX)
+    nouns = (projects, user_routes, instance_types, blobs, jobs, runs, replicas, models, deployments, events, gateway)
+    for module in nouns:
+        versioned.include_router(module.router)
+    versioned.include_router(system.versioned)
+    found = [system.router, versioned]
+    for router in found:
+        check_routes(router, OPEN_PATHS)
+    return found
+
+
+def open_platform(settings: ServerSettings, url: str) -> Platform:
+    """Database, blobs, segments and engine as ``settings`` name them."""
+    database = settings.database_url or f"sqlite:///{settings.data / 'headway.db'}"
+    storage = open_storage(database)
+    wakeups = Wakeups()
+    storage.subscribe(wakeups.notify)
+    with storage.write() as session:
+        instance = session.settings.find(INSTANCE_SETTING)
+        if instance is None:
+            instance = new_id("hw")
+            session.settings.put(INSTANCE_SETTING, instance)
+    return Platform(
+        storage=storage,
+        blobs=FileBlobs(private_directory(settings.data / "blobs")),
+        segments=open_segments(storage, private_directory(settings.data / "segments")),
+        engine=create_engine(settings.engine, private_directory(settings.data / "engine")),
+        wakeups=wakeups,
+        data=settings.data,
+        host=settings.host,
+        url=url,
+        instance=instance,
+        containers=settings.containers,
+        secret_key=_secret_key(settings.data / "secret.key"),
+        keep_failed_hours=settings.keep_failed_hours,
+    )
+
+
+def _secret_key(path: Path) -> bytes:
+    if not path.exists():
+        write_atomic(path, secrets.token_bytes(32))
+    key = path.read_bytes()
+    if len(key) < 32:
+        raise ConfigurationError(f"{path} is damaged: it holds {len(key)} bytes instead of 32.")
+    return key
+
+
+def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        workers = [
+            Reconciler(platform, "jobs", JobWorker(platform).look, every=WORKER_SECONDS),
+            Reconciler(platform, "deployments", DeploymentWorker(platform).look, every=WORKER_SECONDS),
+            Reconciler(platform, "gateway", keeper.look, every=WORKER_SECONDS),
+            Reconciler(platform, "cleaning", CleaningWorker(platform).look, every=CLEANING_SECONDS),
+        ]
+        for worker in workers:
+            worker.start()
+        yield
+        for worker in workers:
+            worker.end()
+        platform.wakeups.close()
+        for worker in workers:
+            worker.join(timeout=5.0)
+
+    return lifespan
+
+
+def _handle_errors(api: FastAPI) -> None:
+    @api.exception_handler(HeadwayError)
+    async def on_headway(request: Request, error: HeadwayError) -> JSONResponse:
+        return _problem(request, error)
+
+    @api.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _problem(request, _invalid(request, error))
+
+    @api.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        found: HeadwayError = RequestError(str(error.detail))
+        if error.status_code == 404:
+            found = NotFoundError("There is nothing at this address.")
+        elif error.status_code == 405:
+            found = MethodNotAllowedError(f"The method {request.method} is not used at this address.")
+        elif error.status_code in (400, 422):
+            found = InvalidRequestError("The body could not be read as JSON.")
+        return _problem(request, found)
+
+    @api.exception_handler(Exception)
+    async def on_any(request: Request, error: Exception) -> JSONResponse:
+        request_id = request.scope["state"].get("request_id", "")
+        logger.error("request %s failed", request_id, exc_info=error)
+        return _problem(request, InternalError("Something failed inside the server; its log has the request id."))
+
+
+def _problem(request: Request, error: HeadwayError) -> JSONResponse:
+    body = {**error.to_problem(), "request_id": request.scope["state"].get("request_id")}
+    headers = {"Retry-After": str(error.details["retry_after"])} if "retry_after" in error.details else None
+    return JSONResponse(body, error.status, media_type="application/problem+json", headers=headers)
+
+
+def _invalid(request: Request, error: RequestValidationError) -> InvalidRequestError:
+    """FastAPI's validation error as ours, with did-you-mean against the model of the body."""
+    problems = [
+        {**item, "loc": tuple(part for part in item["loc"] if part != "body")}
+        for item in error.errors()
+        if item.get("type") != "json_invalid"
+    ]
+    if not problems:
+        return InvalidRequestError("The body is not valid JSON.")
+    body_field = getattr(request.scope.get("route"), "body_field", None)
+    model = getattr(getattr(body_field, "field_info", None), "annotation", None)
+    model = model if isinstance(model, type) and issubclass(model, BaseModel) else None
+    return invalid(problems, model, "The request")

@@ -1,0 +1,48 @@
+"""What a server is started with."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from headway.domain.base import Request
+
+DEFAULT_PORT = 8473
+
+
+class ServerSettings(Request):
+    """Everything that `headway up` lets one choose. Nothing changes after the start."""
+
+    data: Path = Path(".headway/server")
+    host: str = "127.0.0.1"
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
+    """0 takes any free port and prints it."""
+    database_url: str | None = None
+    """None is SQLite below ``data``; else ``postgresql://…``."""
+    engine: str = "local"
+    containers: Literal["process"] = "process"
+    """How a job's ``container`` is honoured: as a plain process, with the image recorded."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names beside localhost, its addresses and ``host`` that requests may name."""
+    allow_remote: bool = False
+    """Listening beyond this machine exposes a service that runs arbitrary code to whoever has a token, in the clear."""
+    keep_failed_hours: float = Field(default=24.0, ge=0)
+    """How long the workspace of an attempt that did not succeed is kept."""
+
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def loopback(self) -> bool:
+        """Whether ``host`` can only be reached from this machine."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False

@@ -1,0 +1,47 @@
+"""Gives back the disk of attempts that are over, and ends what nobody knows."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from headway.domain.base import now
+from headway.domain.replicas import Attempt
+from headway.engines.base import AgentState, ForgetsAttempts
+from headway.server.context import Platform
+
+logger = logging.getLogger("headway.workers.cleaning")
+
+KEEP_ANSWERS = timedelta(days=1)
+
+
+class CleaningWorker:
+    """Looks once a minute at what the engine still keeps."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def look(self) -> None:
+        engine = self._platform.engine
+        known = self._known()
+        for token in engine.list():
+            attempt = known.get(token)
+            if attempt is None:
+                engine.stop(token, hard=True)
+            elif attempt.ended_at is None or not self._due(attempt):
+                continue
+            if isinstance(engine, ForgetsAttempts) and self._quiet(token):
+                engine.forget(token)
+        with self._platform.storage.write() as session:
+            session.idempotency.delete_before(now() - KEEP_ANSWERS)
+
+    def _known(self) -> dict[str, Attempt]:
+        with self._platform.storage.read() as session:
+            return {attempt.token: attempt for attempt in session.attempts.by_tokens(self._platform.engine.list())}
+
+    def _due(self, attempt: Attempt) -> bool:
+        keep = timedelta() if attempt.succeeded else timedelta(hours=self._platform.keep_failed_hours)
+        return attempt.ended_at is not None and now() - attempt.ended_at >= keep
+
+    def _quiet(self, token: str) -> bool:
+        return all(seen.state is not AgentState.ALIVE for seen in self._platform.engine.observe(token))

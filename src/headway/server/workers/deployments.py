@@ -1,0 +1,275 @@
+"""Keeps as many replicas of every deployment answering as were asked for."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from headway.domain.base import now
+from headway.domain.deployments import DeployedVersion, Deployment, DeploymentState
+from headway.domain.replicas import Action, Attempt, Directive, OwnerKind, Replica, ReplicaPhase, ReplicaSpec
+from headway.errors import EngineError
+from headway.server.actions import capacity
+from headway.server.actions.attempts import add_attempt, base_spec, end_attempt
+from headway.server.actions.deployments import SERVER_ROLE, move
+from headway.server.context import Platform
+from headway.server.workers.progress import HARD_STOP_AFTER, lost_replicas, mark_lost
+from headway.server.workers.reconciler import leased
+from headway.server.workers.salvage import salvage
+from headway.storage.base import Session
+
+logger = logging.getLogger("headway.workers.deployments")
+
+GRACE_SECONDS = 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+FREE_FAILURES = 1
+"""Replacements that start at once; later ones wait, twice as long each time."""
+ERROR_AFTER = 3
+"""Failures without success after which the state says error."""
+HEALTH_PATH = "/health"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One replica of a deployment: an attempt of its own, so that it is replaced alone."""
+
+    attempt: Attempt
+    replica: Replica
+
+
+class DeploymentWorker:
+    """One look goes over every deployment that has, or should have, replicas."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def look(self) -> None:
+        with self._platform.storage.read() as session:
+            deployments = session.deployments.all()
+        for deployment in deployments:
+            try:
+                self._tend(deployment)
+            except Exception:
+                logger.exception("deployment %s: the step failed; it is tried again", deployment.id)
+
+    def _tend(self, deployment: Deployment) -> None:
+        with self._platform.storage.read() as session:
+            placed = load_placed(session, deployment)
+        if not placed and deployment.state is DeploymentState.STOPPED and deployment.desired is deployment.state:
+            return
+        for one in placed:
+            self._watch(deployment, one)
+        with self._platform.storage.read() as session:
+            placed = load_placed(session, deployment)
+        if self._settle(deployment, placed, now()):
+            with self._platform.storage.write() as session:
+                current = session.deployments.find(deployment.id)
+                if current is not None:
+                    self._apply(session, current, now())
+            self._start_new(deployment)
+
+    def _watch(self, deployment: Deployment, one: Placed) -> None:
+        """Start what is recorded and not placed, and take over from agents that died."""
+        platform = self._platform
+        if not one.attempt.placed:
+            self._start(deployment, one)
+            return
+        lost = lost_replicas([one.replica], platform.engine.observe(one.attempt.token))
+        for seen in lost:
+            with leased(platform, f"attempt:{one.attempt.id}") as lease:
+                if lease is None:
+                    return
+                salvage(platform, one.attempt, seen.replica_id)
+                with platform.storage.write() as session:
+                    lease.check(session)
+                    replica = session.replicas.find(seen.replica_id)
+                    if replica is not None and not replica.phase.ended:
+                        session.replicas.put(mark_lost(replica, seen, now()))
+        self._end_slow(one)
+
+    def _end_slow(self, one: Placed) -> None:
+        """A replica that was told to stop and did not is ended by the engine."""
+        since = one.attempt.ending_since
+        if since is None or one.replica.phase.ended:
+            return
+        if now() - since > timedelta(seconds=GRACE_SECONDS) + HARD_STOP_AFTER:
+            self._platform.engine.stop(one.attempt.token, hard=True)
+
+    def _settle(self, deployment: Deployment, placed: Sequence[Placed], moment: datetime) -> bool:
+        """Whether :meth:`_apply` has anything to do."""
+        if any(one.replica.phase.ended for one in placed):
+            return True
+        if deployment.desired is DeploymentState.STOPPED:
+            return bool(_to_stop(placed)) or not placed
+        state, reason = present_state(deployment, placed)
+        return (state, reason) != (deployment.state, deployment.reason) or wanted_now(deployment, placed, moment) > 0
+
+    def _apply(self, session: Session, deployment: Deployment, moment: datetime) -> None:
+        for one in load_placed(session, deployment):
+            if one.replica.phase.ended:
+                deployment = _bury(session, deployment, one, moment)
+        placed = load_placed(session, deployment)
+        if deployment.desired is DeploymentState.STOPPED:
+            _tell_all_to_stop(session, placed, moment)
+            if not placed and deployment.state is not DeploymentState.STOPPED:
+                deployment = move(session, deployment, DeploymentState.STOPPED, "stopped on request", moment=moment)
+            session.deployments.put(deployment)
+            return
+        deployment, added = self._add_missing(session, deployment, placed, moment)
+        state, reason = present_state(deployment, [*placed, *added])
+        if state is DeploymentState.RUNNING:
+            deployment = deployment.evolve(failures=0, next_start_at=None)
+        if state is not deployment.state:
+            deployment = move(session, deployment, state, reason, moment=moment)
+        session.deployments.put(deployment.evolve(reason=reason))
+
+    def _add_missing(
+        self, session: Session, deployment: Deployment, placed: Sequence[Placed], moment: datetime
+    ) -> tuple[Deployment, list[Placed]]:
+        added: list[Placed] = []
+        if wanted_now(deployment, placed, moment) <= 0:
+            return deployment, added
+        for version in deployment.versions:
+            have = sum(one.attempt.model_version_id == version.model_version_id for one in placed)
+            for _ in range(version.replicas - have):
+                one = self._add_replica(session, deployment, version)
+                if one is None:
+                    return deployment, added
+                added.append(one)
+                deployment = deployment.evolve(last_number=one.attempt.number)
+        return deployment, added
+
+    def _add_replica(self, session: Session, deployment: Deployment, version: DeployedVersion) -> Placed | None:
+        platform = self._platform
+        need = capacity.need_of(session, {SERVER_ROLE: (version.instance_type, 1)})
+        gpus, waiting = capacity.reserve(session, need, platform.engine.capacity())
+        if waiting:
+            return None
+        attempt, replicas = add_attempt(
+            platform,
+            session,
+            kind=OwnerKind.DEPLOYMENT,
+            owner_id=deployment.id,
+            project_id=deployment.project_id,
+            run_id=deployment.run_id,
+            user_id=deployment.created_by,
+            number=deployment.last_number + 1,
+            roles=[(SERVER_ROLE, 1)],
+            instance_types={SERVER_ROLE: need.types[SERVER_ROLE].name},
+            gpus=gpus,
+            model_version_id=version.model_version_id,
+            directive=Directive(version=1, action=Action.START),
+        )
+        return Placed(attempt, replicas[0])
+
+    def _start_new(self, deployment: Deployment) -> None:
+        with self._platform.storage.read() as session:
+            placed = load_placed(session, deployment)
+        for one in placed:
+            if not one.attempt.placed:
+                self._start(deployment, one)
+
+    def _start(self, deployment: Deployment, one: Placed) -> None:
+        platform = self._platform
+        with leased(platform, f"attempt:{one.attempt.id}") as lease:
+            if lease is None:
+                return
+            with platform.storage.read() as session:
+                spec = replica_spec(platform, session, deployment, one)
+            problem = ""
+            try:
+                platform.engine.start([spec])
+            except EngineError as error:
+                problem = str(error)
+            with platform.storage.write() as session:
+                lease.check(session)
+                attempt = session.attempts.find(one.attempt.id)
+                if attempt is None:
+                    return
+                session.attempts.put(attempt.evolve(placed=True))
+                if problem:
+                    lost = one.replica.evolve(phase=ReplicaPhase.LOST, reason=problem, finished_at=now())
+                    session.replicas.put(lost)
+
+
+def load_placed(session: Session, deployment: Deployment) -> list[Placed]:
+    attempts = [a for a in session.attempts.of_owner(OwnerKind.DEPLOYMENT, deployment.id) if a.ended_at is None]
+    return [Placed(attempt, replica) for attempt in attempts for replica in session.replicas.of_attempt(attempt.id)]
+
+
+def wanted_now(deployment: Deployment, placed: Sequence[Placed], moment: datetime) -> int:
+    """How many replicas are to be started now."""
+    if deployment.next_start_at is not None and moment < deployment.next_start_at:
+        return 0
+    return deployment.replica_count - len(placed)
+
+
+def present_state(deployment: Deployment, placed: Sequence[Placed]) -> tuple[DeploymentState, str]:
+    """State and reason of a deployment that should run, from its replicas."""
+    wanted = deployment.replica_count
+    ready = sum(one.replica.phase is ReplicaPhase.RUNNING for one in placed)
+    if ready >= wanted:
+        return DeploymentState.RUNNING, f"{ready} of {wanted} replicas answer"
+    if deployment.failures >= ERROR_AFTER and not ready:
+        return DeploymentState.ERROR, deployment.reason
+    reason = f"{ready} of {wanted} replicas answer"
+    if deployment.failures:
+        reason = deployment.reason if deployment.reason.startswith(REPLACED) else reason
+    return DeploymentState.STARTING, reason
+
+
+REPLACED = "a replica ended"
+
+
+def _bury(session: Session, deployment: Deployment, one: Placed, moment: datetime) -> Deployment:
+    """Take a replica that ended out of the count, and say why it ended if nobody asked for it."""
+    end_attempt(session, one.attempt, succeeded=one.replica.exit_code == 0)
+    if one.replica.directive.action is Action.STOP:
+        return deployment
+    failures = deployment.failures + 1
+    pause = 0.0 if failures <= FREE_FAILURES else min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2))
+    return deployment.evolve(
+        failures=failures,
+        next_start_at=moment + timedelta(seconds=pause),
+        reason=f"{REPLACED} ({describe_end(one)}) and is replaced" + (f" in {pause:.0f} s" if pause else ""),
+    )
+
+
+def describe_end(one: Placed) -> str:
+    replica = one.replica
+    how = replica.reason or (f"signal {replica.signal}" if replica.signal else f"exit code {replica.exit_code}")
+    last = next((line for line in reversed(replica.last_lines) if line.strip()), "")
+    return f"{SERVER_ROLE}-{one.attempt.number}: {how}" + (f": {last[:300]}" if last else "")
+
+
+def _to_stop(placed: Sequence[Placed]) -> list[Placed]:
+    return [one for one in placed if one.replica.directive.action is not Action.STOP]
+
+
+def _tell_all_to_stop(session: Session, placed: Sequence[Placed], moment: datetime) -> None:
+    for one in _to_stop(placed):
+        version = one.replica.directive.version + 1
+        session.replicas.put(one.replica.evolve(directive=Directive(version=version, action=Action.STOP)))
+        session.attempts.put(one.attempt.evolve(ending_since=moment))
+
+
+def replica_spec(platform: Platform, session: Session, deployment: Deployment, one: Placed) -> ReplicaSpec:
+    """What the agent of one serving replica is given."""
+    version = session.model_versions.get(one.attempt.model_version_id or "")
+    command = (sys.executable, "-m", "headway.serving")
+    base = base_spec(platform, one.attempt, one.replica, deployment.name, 1, command)
+    return base.evolve(
+        environment={
+            **base.environment,
+            **deployment.environment,
+            "HEADWAY_MODEL_NAME": deployment.name,
+            "HEADWAY_MODEL_VERSION": str(version.version),
+        },
+        model_files=version.files,
+        health_path=HEALTH_PATH,
+        grace_seconds=GRACE_SECONDS,
+        collect_files=False,
+    )

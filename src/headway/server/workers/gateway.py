@@ -1,0 +1,135 @@
+"""Keeps the gateway running, on one address for life."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+from pydantic import ValidationError
+
+from headway.errors import UnavailableError
+from headway.paths import private_directory, write_atomic
+from headway.ports import lease_port, release_port
+from headway.processes import ProcessIdentity, is_alive
+from headway.server.actions.users import gateway_token
+from headway.server.context import Platform
+
+logger = logging.getLogger("headway.workers.gateway")
+
+PORT_SETTING = "gateway.port"
+START_SECONDS = 15.0
+
+
+class GatewayKeeper:
+    """Starts the gateway with the first deployment and again whenever it is gone.
+
+    The gateway is a session of its own: it outlives this server, which adopts it by its identity.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._directory = platform.data / "gateway"
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def look(self) -> None:
+        """The worker's step: nothing while there is no deployment."""
+        with self._platform.storage.read() as session:
+            needed = bool(session.deployments.all())
+        if needed:
+            self.ensure()
+
+    def url(self) -> str:
+        """The gateway's address, chosen at the first call and kept for ever."""
+        return f"http://{_bracketed(self._platform.host)}:{self._port()}"
+
+    def ensure(self) -> str:
+        """The address of a gateway that listens; starts one if there is none.
+
+        Raises:
+            UnavailableError: It does not come up; its log says why.
+        """
+        with self._lock:
+            url = self.url()
+            if not self._alive():
+                self._start()
+                self._await_answer(url)
+            return url
+
+    def _port(self) -> int:
+        with self._platform.storage.read() as session:
+            kept = session.settings.find(PORT_SETTING)
+        if kept is not None:
+            return int(kept)
+        port = lease_port(_probe_host(self._platform.host))
+        with self._platform.storage.write() as session:
+            kept = session.settings.find(PORT_SETTING)
+            if kept is None:
+                session.settings.put(PORT_SETTING, str(port))
+                return port
+        release_port(port)
+        return int(kept)
+
+    def _alive(self) -> bool:
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
+        try:
+            identity = ProcessIdentity.model_validate_json((self._directory / "gateway.json").read_bytes())
+        except (OSError, ValidationError):
+            return self._process is not None
+        return is_alive(identity)
+
+    def _start(self) -> None:
+        private_directory(self._directory)
+        token = self._directory / "token"
+        if not token.exists():
+            write_atomic(token, gateway_token(self._platform).encode())
+        arguments = ["--directory", str(self._directory), "--host", self._platform.host, "--port", str(self._port())]
+        with self._log().open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "headway.serving.gateway", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env={k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")},
+                start_new_session=True,
+            )
+
+    def _await_answer(self, url: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process is not None and self._process.poll() is not None:
+                break
+            try:
+                if httpx.get(f"{url}/health", timeout=1.0, trust_env=False).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            self._platform.wakeups.wait_blocking(self._platform.wakeups.generation, 0.05)
+        raise UnavailableError(f"The gateway does not answer at {url}: {self._last_words()}")
+
+    def _log(self) -> Path:
+        return self._directory / "gateway.log"
+
+    def _last_words(self) -> str:
+        try:
+            lines = self._log().read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else "it left no word"
+
+
+def _bracketed(host: str) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def _probe_host(host: str) -> str:
+    return "127.0.0.1" if host == "localhost" else host

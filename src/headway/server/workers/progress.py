@@ -1,0 +1,218 @@
+"""How a job moves on: a pure look at what is recorded and what the engine sees.
+
+:func:`advance` is run twice for each step: once on what was read, to learn whether anything is to be done, and again
+inside the transaction that applies it, on what is true then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+from headway.domain.cluster import Member, cluster_environment
+from headway.domain.jobs import Failure, Job, JobState
+from headway.domain.replicas import Action, Directive, Replica, ReplicaPhase
+from headway.engines.base import AgentObservation, AgentState
+
+SILENT_AFTER = timedelta(seconds=30)
+HARD_STOP_AFTER = timedelta(seconds=5)
+"""Beyond the grace period, before the engine ends what its agent did not."""
+NEVER = datetime.max.replace(tzinfo=timezone.utc)
+NO_WORD = "no word from"
+STARTUP = (
+    JobState.PROVISIONING,
+    JobState.PROVISIONED,
+    JobState.NETWORK_SETTING_UP,
+    JobState.NETWORK_SETUP,
+)
+PASSED = {ReplicaPhase.RUNNING, ReplicaPhase.EXITED}
+
+
+@dataclass
+class Advance:
+    """What one look leads to. Empty when everything is as it should be."""
+
+    job: Job
+    replicas: dict[str, Replica]
+    moves: list[tuple[JobState, str]] = field(default_factory=list)
+    """States to go through, in order, each with its reason."""
+    hard_stop: bool = False
+    """The engine must end the attempt now."""
+    attempt_over: bool = False
+    succeeded: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.moves or self.hard_stop or self.attempt_over or self.changed)
+
+    changed: bool = False
+
+    def direct(self, replica: Replica, action: Action, environment: Mapping[str, str] | None = None) -> None:
+        """Tell a replica's agent something new."""
+        version = replica.directive.version + 1
+        directive = Directive(version=version, action=action, environment=dict(environment or {}))
+        self.replicas[replica.id] = replica.evolve(directive=directive)
+        self.changed = True
+
+    def set_job(self, **changes: object) -> None:
+        self.job = self.job.evolve(**changes)
+        self.changed = True
+
+
+def lost_replicas(replicas: Sequence[Replica], observations: Sequence[AgentObservation]) -> list[AgentObservation]:
+    """Observations of agents that are gone without a last word."""
+    open_ones = {replica.id for replica in replicas if not replica.phase.ended}
+    return [o for o in observations if o.state is AgentState.GONE and o.replica_id in open_ones]
+
+
+def mark_lost(replica: Replica, seen: AgentObservation, moment: datetime) -> Replica:
+    """``replica`` ended without its agent's word; the exit code is kept where the agent had left it."""
+    how = "the machine was restarted" if seen.host_changed else "its agent ended without a word (killed?)"
+    return replica.evolve(
+        phase=ReplicaPhase.LOST, exit_code=seen.exit_code, signal=seen.signal, reason=how, finished_at=moment
+    )
+
+
+def advance(job: Job, replicas: Sequence[Replica], moment: datetime) -> Advance:
+    """The next step of a job whose attempt has been placed."""
+    look = Advance(job=job, replicas={replica.id: replica for replica in replicas})
+    failed = first_failure(job, replicas)
+    if job.stop_requested:
+        _stop(look, replicas, moment)
+    elif failed is not None:
+        _fail(look, replicas, failed, moment)
+    else:
+        _start_up(look, replicas)
+        _succeed(look, replicas, moment)
+    _end(look)
+    return look
+
+
+def first_failure(job: Job, replicas: Sequence[Replica]) -> Replica | None:
+    """The replica that failed first. One that was told to stop has not failed by obeying."""
+    told_well = job.ending_since is not None and job.failure is None
+    bad = [r for r in replicas if ended_badly(r) and not (told_well and r.directive.action is Action.STOP)]
+    if job.failure is not None:
+        named = [replica for replica in replicas if replica.name == job.failure.replica]
+        return named[0] if named else (bad[0] if bad else None)
+    return (
+        min(bad, key=lambda replica: (replica.finished_at or replica.last_seen or NEVER, replica.rank)) if bad else None
+    )
+
+
+def ended_badly(replica: Replica) -> bool:
+    if replica.phase is ReplicaPhase.EXITED:
+        return replica.exit_code != 0 or replica.signal is not None
+    return replica.phase is ReplicaPhase.LOST
+
+
+def _stop(look: Advance, replicas: Sequence[Replica], moment: datetime) -> None:
+    if look.job.state is not JobState.STOPPING:
+        look.moves.append((JobState.STOPPING, "asked to stop"))
+    _tell_to_stop(look, replicas, moment)
+
+
+def _fail(look: Advance, replicas: Sequence[Replica], failed: Replica, moment: datetime) -> None:
+    if look.job.failure is None:
+        _record_running(look, replicas)
+        look.set_job(failure=failure_of(failed), reason=describe(failed))
+    _tell_to_stop(look, replicas, moment)
+
+
+def _record_running(look: Advance, replicas: Sequence[Replica]) -> None:
+    """A program that ran and failed at once has run all the same; the states say so."""
+    if look.job.state in STARTUP and all(replica.started_at is not None for replica in replicas):
+        _start_up(look, replicas)
+
+
+def failure_of(failed: Replica) -> Failure:
+    return Failure(
+        replica=failed.name,
+        rank=failed.rank,
+        exit_code=failed.exit_code,
+        signal=failed.signal,
+        reason=describe(failed),
+        last_lines=failed.last_lines,
+    )
+
+
+def describe(failed: Replica) -> str:
+    """One line for people: who, how, why."""
+    how = failed.reason
+    if not how:
+        how = f"ended by signal {failed.signal}" if failed.signal else f"exit code {failed.exit_code}"
+    return f"{failed.name} (rank {failed.rank}) failed first: {how}"
+
+
+def _tell_to_stop(look: Advance, replicas: Sequence[Replica], moment: datetime) -> None:
+    if look.job.ending_since is None:
+        look.set_job(ending_since=moment)
+    waiting = [replica for replica in replicas if not replica.phase.ended]
+    for replica in waiting:
+        if replica.directive.action is not Action.STOP:
+            look.direct(replica, Action.STOP)
+    since = look.job.ending_since or moment
+    if waiting and moment - since > timedelta(seconds=look.job.spec.grace_seconds) + HARD_STOP_AFTER:
+        look.hard_stop = True
+
+
+def _start_up(look: Advance, replicas: Sequence[Replica]) -> None:
+    job, phases = look.job, [replica.phase for replica in replicas]
+    state = look.moves[-1][0] if look.moves else job.state
+    if state is JobState.PROVISIONING and all(p.order >= ReplicaPhase.PREPARED.order for p in phases):
+        look.moves.append((JobState.PROVISIONED, "every replica has its workspace"))
+        look.moves.append((JobState.NETWORK_SETTING_UP, "exchanging addresses"))
+        _introduce(look, replicas)
+        look.moves.append((JobState.NETWORK_SETUP, "starting the programs"))
+        state = JobState.NETWORK_SETUP
+    if state is JobState.NETWORK_SETUP and all(r.phase in PASSED or r.started_at is not None for r in replicas):
+        look.moves.append((JobState.RUNNING, "every replica's program runs"))
+
+
+def _introduce(look: Advance, replicas: Sequence[Replica]) -> None:
+    members = [
+        Member(role=r.role, index=r.index, rank=r.rank, host=r.host or "127.0.0.1", ports=r.ports or (0,))
+        for r in replicas
+    ]
+    environments = cluster_environment(members, look.job.spec.cluster_style)
+    for replica in replicas:
+        look.direct(replica, Action.START, environments[replica.rank])
+
+
+def _succeed(look: Advance, replicas: Sequence[Replica], moment: datetime) -> None:
+    """Once every foreground replica ended well, the background ones are told to stop."""
+    spec = look.job.spec
+    foreground = [replica for replica in replicas if not spec.in_background(replica.role)]
+    if foreground and all(replica.phase is ReplicaPhase.EXITED for replica in foreground):
+        _tell_to_stop(look, replicas, moment)
+
+
+def _end(look: Advance) -> None:
+    replicas = list(look.replicas.values())
+    if not replicas or not all(replica.phase.ended for replica in replicas):
+        return
+    job = look.job
+    look.attempt_over = True
+    if job.failure is not None and not job.stop_requested:
+        if job.retries_used < job.spec.retries:
+            again = f"attempt {job.attempt} failed: {job.failure.reason}"
+            look.moves.append((JobState.RETRYING, again))
+            left = job.spec.retries - job.retries_used - 1
+            look.moves.append((JobState.QUEUED, f"retrying; {left} more tries after this one"))
+        else:
+            look.moves.append((JobState.FAILED, job.failure.reason))
+    elif job.stop_requested:
+        look.moves.append((JobState.STOPPED, "stopped on request"))
+    else:
+        look.succeeded = True
+        look.moves.append((JobState.SUCCEEDED, "every program ended well"))
+
+
+def silent(replicas: Sequence[Replica], moment: datetime) -> str:
+    """A sentence about agents that have not spoken for a while; empty when all have."""
+    quiet = [
+        replica.name
+        for replica in replicas
+        if not replica.phase.ended and replica.last_seen is not None and moment - replica.last_seen > SILENT_AFTER
+    ]
+    return f"{NO_WORD} {', '.join(quiet)} for more than {SILENT_AFTER.seconds} s" if quiet else ""

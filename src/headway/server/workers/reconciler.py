@@ -1,0 +1,79 @@
+"""The loop that every worker is: look, act, wait for a change."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from headway.domain.base import now
+from headway.errors import ConflictError, LeaseLostError, PlatformError
+from headway.server.context import Platform
+from headway.storage.base import Session
+
+logger = logging.getLogger("headway.workers")
+
+LEASE_SECONDS = 60.0
+
+
+class Reconciler(threading.Thread):
+    """Calls ``look`` whenever something changed, and every ``every`` seconds to see what the engine sees.
+
+    A look that fails is logged and tried again at the next change: everything it does is idempotent.
+    """
+
+    def __init__(self, platform: Platform, name: str, look: Callable[[], None], *, every: float) -> None:
+        super().__init__(name=f"headway-{name}", daemon=True)
+        self._platform, self._look, self._every = platform, look, every
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        seen = -1
+        while not self._ending.is_set() and not self._platform.wakeups.closed:
+            seen = max(seen, self._platform.wakeups.generation)
+            try:
+                self._look()
+            except Exception:
+                logger.exception("%s: the look failed; it is tried again", self.name)
+            self._platform.wakeups.wait_blocking(seen, self._every)
+
+    def end(self) -> None:
+        """Finish the present look and no more."""
+        self._ending.set()
+        self._platform.wakeups.notify()
+
+
+@contextmanager
+def leased(platform: Platform, subject: str) -> Iterator[Lease | None]:
+    """A lease on ``subject`` for slow work, or None while somebody else holds it."""
+    with platform.storage.write() as session:
+        token = session.leases.acquire(subject, LEASE_SECONDS, now())
+    if token is None:
+        yield None
+        return
+    lease = Lease(platform, subject, token)
+    try:
+        yield lease
+    except LeaseLostError:
+        logger.info("the lease on %s was lost; its result is not applied", subject)
+    finally:
+        lease.release()
+
+
+class Lease:
+    """The right to apply the result of slow work, as long as it is held."""
+
+    def __init__(self, platform: Platform, subject: str, token: str) -> None:
+        self._platform, self._subject, self._token = platform, subject, token
+
+    def check(self, session: Session) -> None:
+        """LeaseLostError when somebody else took over; first thing in the session that applies."""
+        session.leases.check(self._subject, self._token, now())
+
+    def release(self) -> None:
+        try:
+            with self._platform.storage.write() as session:
+                session.leases.release(self._subject, self._token)
+        except (PlatformError, ConflictError):
+            logger.warning("the lease on %s runs out by itself", self._subject)
