@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -138,31 +139,43 @@ class Damage(NamedTuple):
     length: int
 
 
-class _State(Enum):
+class FrameState(Enum):
+    """What lies at one place in a stream."""
+
     WHOLE = "whole"
     PARTIAL = "partial"
     """More bytes are needed to say."""
     BAD = "bad"
 
 
-def _look(buffer: bytes, position: int) -> tuple[_State, int]:
+def look(buffer: bytes, position: int) -> tuple[FrameState, int]:
     """What lies at ``position``, and where it says that it ends (0 when it does not say so credibly)."""
     if len(buffer) - position < FRAME_OVERHEAD:
-        return _State.PARTIAL, 0
+        return FrameState.PARTIAL, 0
     length, crc, kind = _PREFIX.unpack_from(buffer, position)
     if not (1 <= length <= FRAME_LIMIT - _COVERED and 1 <= kind <= _LAST_KIND):
-        return _State.BAD, 0
+        return FrameState.BAD, 0
     start = position + _COVERED
     end: int = start + length
     if end > len(buffer):
-        return _State.PARTIAL, end
+        return FrameState.PARTIAL, end
     holds = zlib.crc32(memoryview(buffer)[start:end]) == crc
-    return (_State.WHOLE if holds else _State.BAD), end
+    return (FrameState.WHOLE if holds else FrameState.BAD), end
 
 
 _CANDIDATE = re.compile(rb"\x00(?<=[\x00-\x40]\x00).{4}[\x01-\x0f]", re.DOTALL)
 """From the fourth byte of anything that may be a frame: a length up to the limit, any checksum, a kind."""
 _FOURTH = 3
+
+
+def candidates(buffer: bytes, position: int, stop: int) -> Iterator[int]:
+    """Where a frame may begin, from ``position`` on, so that its overhead lies before ``stop``."""
+    while match := _CANDIDATE.search(buffer, position + _FOURTH, stop):
+        position = match.start() - _FOURTH
+        yield position
+        position += 1
+
+
 _EFFORT, _EFFORT_PER_BYTE = 64 << 20, 32
 """How many bytes a search may checksum: text made to look like frames must not cost quadratic time."""
 
@@ -196,8 +209,8 @@ class FrameDecoder:
     @property
     def wanted(self) -> int:
         """How many more bytes the incomplete frame needs at least; 0 when that is not known."""
-        state, end = _look(self._buffer, 0)
-        return end - len(self._buffer) if state is _State.PARTIAL and end else 0
+        state, end = look(self._buffer, 0)
+        return end - len(self._buffer) if state is FrameState.PARTIAL and end else 0
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that ``data``, which follows what was given before, completes."""
@@ -219,8 +232,8 @@ class FrameDecoder:
                 if not found:
                     break
                 self._close_damage(position)
-            state, end = _look(self._buffer, position)
-            if state is _State.WHOLE:
+            state, end = look(self._buffer, position)
+            if state is FrameState.WHOLE:
                 frames.append(self._frame(position, end))
                 position = end
             elif (following := self._after_bad(position, state, end, final)) is None:
@@ -244,15 +257,15 @@ class FrameDecoder:
         start = position + FRAME_OVERHEAD
         return Frame(self._base + position, self._buffer[position + _COVERED], self._buffer[start:end])
 
-    def _after_bad(self, position: int, state: _State, end: int, final: bool) -> int | None:
+    def _after_bad(self, position: int, state: FrameState, end: int, final: bool) -> int | None:
         """Where to go on from something that is no frame; None to wait (or, at the end, to stop)."""
-        if position == len(self._buffer) or (state is _State.PARTIAL and not final):
+        if position == len(self._buffer) or (state is FrameState.PARTIAL and not final):
             return None
-        if state is _State.BAD and end:
-            following, _ = _look(self._buffer, end)
-            if following is _State.PARTIAL and not final:
+        if state is FrameState.BAD and end:
+            following, _ = look(self._buffer, end)
+            if following is FrameState.PARTIAL and not final:
                 return None
-            if following is _State.WHOLE or end == len(self._buffer):
+            if following is FrameState.WHOLE or end == len(self._buffer):
                 return self._skip_damaged(position, end)
         self._lose(position)
         return position + 1
@@ -274,8 +287,8 @@ class FrameDecoder:
         while position < end:
             if not self._credible(position):
                 return False
-            state, position = _look(self._buffer, position)
-            if state is not _State.WHOLE:
+            state, position = look(self._buffer, position)
+            if state is not FrameState.WHOLE:
                 return False
         return position == end
 
@@ -295,15 +308,13 @@ class FrameDecoder:
     def _search(self, position: int, stop: int, final: bool) -> tuple[int, bool]:
         """The first whole frame from ``position`` that ends by ``stop``; else where to go on searching, and False."""
         begun = position
-        while match := _CANDIDATE.search(self._buffer, position + _FOURTH, stop):
-            position = match.start() - _FOURTH
-            state, end = _look(self._buffer, position) if self._affordable(position, begun) else (_State.BAD, 0)
-            if state is _State.WHOLE and end <= stop and self._believable(position):
+        for position in candidates(self._buffer, begun, stop):
+            state, end = look(self._buffer, position) if self._affordable(position, begun) else (FrameState.BAD, 0)
+            if state is FrameState.WHOLE and end <= stop and self._believable(position):
                 return position, True
-            if state is _State.PARTIAL and not final:
+            if state is FrameState.PARTIAL and not final:
                 return position, False
-            position += 1
-        return max(position, stop if final else stop - FRAME_OVERHEAD + 1), False
+        return max(begun, stop if final else stop - FRAME_OVERHEAD + 1), False
 
     def _affordable(self, position: int, begun: int) -> bool:
         length = _PREFIX.unpack_from(self._buffer, position)[0]
