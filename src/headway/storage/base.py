@@ -7,8 +7,8 @@ Obligations of every implementation (headway/testing/storage.py checks them on S
 
 - Sessions are opened from any thread, and never nested within one thread. A session object stays in its thread.
 - In a write session every ``get`` and ``find`` locks what it returns until the session ends, so that
-  read-change-``put`` loses no update, also between servers. So do ``by_name``, ``by_number`` and ``by_digest``. Lists do
-  not lock: ``get`` a record again before changing it.
+  read-change-``put`` loses no update, also between servers. So do ``by_name``, ``by_number`` and ``by_digest``. Lists
+  do not lock: ``get`` a record again before changing it.
 - ``add`` raises ConflictError when the id, or a unique name, is taken; the session can still be used afterwards.
 - ``get`` raises NotFoundError naming the id; ``find`` returns None. ``put`` replaces a record that exists
   (NotFoundError otherwise). ``delete`` of something that is not there does nothing.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
 
 from headway.errors import ConfigurationError
 from headway.storage.base import Storage
+from headway.storage.segments.base import SegmentStore
+from headway.storage.segments.files import FileSegments
 
 BACKENDS = {
     "sqlite": "headway.storage.sql.sqlite:open_sqlite_url",
@@ -36,3 +39,15 @@ def open_storage(url: str) -> Storage:
         )
     module, _, function = BACKENDS[scheme].partition(":")
     return cast(Storage, getattr(import_module(module), function)(url))
+
+
+@runtime_checkable
+class StorageWithSegments(Protocol):
+    """A storage that also keeps the bytes of streams, because several servers share it."""
+
+    def segments(self) -> SegmentStore: ...
+
+
+def open_segments(storage: Storage, directory: Path) -> SegmentStore:
+    """Where the bytes of streams are kept: in the database if it volunteers, else in files below ``directory``."""
+    return storage.segments() if isinstance(storage, StorageWithSegments) else FileSegments(directory)

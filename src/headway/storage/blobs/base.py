@@ -10,8 +10,9 @@ class BlobStore(Protocol):
     """Immutable byte strings under their digest.
 
     Obligations (headway/testing/blobs.py): a blob is either wholly there or not at all, also after a kill -9 in the
-    middle of ``put``; memory stays bounded whatever the size; putting a blob that exists is harmless; a digest that does
-    not fit the bytes raises InvalidRequestError and stores nothing; a full disk raises StorageFullError and stores nothing.
+    middle of ``put``; memory stays bounded whatever the size; putting a blob that exists is harmless; a digest that
+    does not fit the bytes raises InvalidRequestError and stores nothing; a full disk raises StorageFullError and stores
+    nothing. ``put`` reads and checks the bytes even when the blob exists: knowing a digest is no proof of having it.
     """
 
     def put(self, digest: str, chunks: Iterable[bytes]) -> int:

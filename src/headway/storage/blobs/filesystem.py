@@ -71,13 +71,10 @@ class FileBlobs:
         return self._blobs / digest[:2] / digest
 
     def _publish(self, temporary: Path, target: Path) -> None:
-        try:
-            target.parent.mkdir(mode=0o700)
-            sync_directory(self._blobs)
-        except FileExistsError:
-            pass
+        private_directory(target.parent)
         temporary.rename(target)
         sync_directory(target.parent)
+        sync_directory(self._blobs)
 
     def _remove_abandoned(self) -> None:
         oldest = time.time() - ABANDONED_SECONDS

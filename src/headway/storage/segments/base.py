@@ -10,8 +10,8 @@ class SegmentStore(Protocol):
 
     The *committed* length lives in the stream's record, not here: bytes past it may exist after a crash and are
     overwritten by the next write. Obligations (headway/testing/segments.py): after ``write`` returns, the bytes survive
-    a power loss; a write at an offset beyond what is there raises ValueError; a full disk raises StorageFullError and the
-    bytes before ``offset`` stay as they were.
+    a power loss; a write at an offset beyond what is there raises ValueError; a full disk raises StorageFullError and
+    the bytes before ``offset`` stay as they were; a name that is no run id or stream name raises InvalidRequestError.
     """
 
     def write(self, run_id: str, name: str, offset: int, data: bytes) -> None:

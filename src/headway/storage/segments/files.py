@@ -29,6 +29,8 @@ class FileSegments:
         with self._locks[hash(path) % _LOCKS], full_disk_named(f"the stream {name} of the run {run_id}"):
             descriptor = self._open(path, offset)
             try:
+                if offset == 0:
+                    self._sync_names(path)
                 _replace_from(descriptor, offset, data)
             finally:
                 os.close(descriptor)
@@ -61,7 +63,8 @@ class FileSegments:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             _check_reaches(0, offset)
-            return self._create(path)
+            private_directory(path.parent)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _check_reaches(os.fstat(descriptor).st_size, offset)
         except BaseException:
@@ -69,17 +72,10 @@ class FileSegments:
             raise
         return descriptor
 
-    def _create(self, path: Path) -> int:
-        """A new file whose name survives a power loss."""
-        private_directory(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            for directory in (path.parent, path.parent.parent, self._root):
-                sync_directory(directory)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+    def _sync_names(self, path: Path) -> None:
+        """Make the file's name survive a power loss, and those of its directories."""
+        for directory in (path.parent, path.parent.parent, self._root):
+            sync_directory(directory)
 
 
 def _check_reaches(size: int, offset: int) -> None:

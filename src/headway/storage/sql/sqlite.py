@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from sqlalchemy import Engine, create_engine, event
@@ -27,6 +27,9 @@ from headway.storage.sql.migrations import migrate
 from headway.storage.sql.storage import SqlStorage
 from headway.storage.sql.transactions import Flavour
 from headway.storage.sql.wakes import LocalWakes
+
+if TYPE_CHECKING:
+    from headway.storage.base import Storage
 
 READERS = 8
 WAIT_SECONDS = 30.0
@@ -159,3 +162,9 @@ def _engine(path: Path, mode: str, pragmas: tuple[str, ...], pool: dict[str, Any
     engine = create_engine("sqlite://", creator=connect, hide_parameters=True, **pool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
+
+
+if TYPE_CHECKING:
+
+    def _fits(storage: SqliteStorage) -> Storage:
+        return storage

