@@ -1,0 +1,102 @@
+"""What a program finds in its environment. Nothing here looks at the machine: facts in, variables out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headway.domain.replicas import Directive, OwnerKind, ReplicaSpec
+
+INHERITED = frozenset(
+    {
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LD_LIBRARY_PATH",
+        "LOGNAME",
+        "REQUESTS_CA_BUNDLE",
+        "SHELL",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TMPDIR",
+        "TZ",
+        "USER",
+    }
+)
+"""Variables of the agent that every program gets. A list of what may pass, so that no secret of the server can."""
+INHERITED_PREFIXES = ("LC_", "PIP_", "UV_")
+INHERITED_SUFFIXES = ("_PROXY", "_proxy")
+FALLBACK_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True)
+class ReplicaFacts:
+    """What only the agent knows about the replica it runs."""
+
+    inherited: Mapping[str, str]
+    """The agent's own environment."""
+    interpreter_directory: Path
+    """Goes first in PATH: it has python, pip and headway."""
+    server_url: str
+    workspace: Path
+    model_directory: Path
+    output_directory: Path
+    host: str
+    ports: tuple[int, ...]
+
+
+def program_environment(spec: ReplicaSpec, directive: Directive, facts: ReplicaFacts) -> dict[str, str]:
+    """Every variable of the program: the agent's by allow-list, then the job's and its secrets, then the platform's."""
+    return {
+        **_inherited(facts),
+        **spec.environment,
+        **spec.secrets,
+        **_standing_alone(spec),
+        **directive.environment,
+        **_platform(spec, facts),
+    }
+
+
+def _inherited(facts: ReplicaFacts) -> dict[str, str]:
+    found = {name: value for name, value in facts.inherited.items() if _passes(name)}
+    first = str(facts.interpreter_directory)
+    rest = [part for part in facts.inherited.get("PATH", FALLBACK_PATH).split(":") if part and part != first]
+    return {**found, "PATH": ":".join([first, *rest])}
+
+
+def _passes(name: str) -> bool:
+    return name in INHERITED or name.startswith(INHERITED_PREFIXES) or name.endswith(INHERITED_SUFFIXES)
+
+
+def _standing_alone(spec: ReplicaSpec) -> dict[str, str]:
+    """The gang as one replica knows it by itself; the directive says more where there is more to say."""
+    return {
+        "RANK": str(spec.rank),
+        "WORLD_SIZE": str(spec.world_size),
+        "LOCAL_RANK": str(spec.local_rank),
+    }
+
+
+def _platform(spec: ReplicaSpec, facts: ReplicaFacts) -> dict[str, str]:
+    owner = "HEADWAY_JOB_ID" if spec.owner_kind is OwnerKind.JOB else "HEADWAY_DEPLOYMENT_ID"
+    found = {
+        owner: spec.owner_id,
+        "HOST": facts.host,
+        "HEADWAY_URL": facts.server_url,
+        "HEADWAY_TOKEN": spec.token,
+        "HEADWAY_PROJECT": spec.project_id,
+        "HEADWAY_RUN_ID": spec.run_id,
+        "HEADWAY_ATTEMPT": str(spec.attempt),
+        "HEADWAY_ATTEMPT_TOKEN": spec.attempt_token,
+        "HEADWAY_REPLICA": spec.name,
+        "HEADWAY_MODEL_DIR": str(facts.model_directory),
+        "HEADWAY_OUTPUT_DIR": str(facts.output_directory),
+        "HEADWAY_DATA_DIR": str(facts.workspace / "data"),
+        "HEADWAY_PARAMS_FILE": str(facts.workspace / "params" / "params.json"),
+        "PS_MODEL_PATH": str(facts.model_directory),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if facts.ports:
+        found["PORT"] = str(facts.ports[0])
+    return found
