@@ -6,8 +6,10 @@ import os
 from functools import cached_property
 from urllib.parse import urlsplit
 
+from gradient.exceptions import GradientSdkError
 from gradient.logger import Logger, MuteLogger
 from headway import Client
+from headway.errors import ConfigurationError
 
 HOST_VARIABLES = (
     "PAPERSPACE_CONFIG_HOST",
@@ -43,7 +45,10 @@ class Connection:
 
     @cached_property
     def headway(self) -> Client:
-        return Client(url=self._url, token=api_token(self._api_key))
+        try:
+            return Client(url=self._url, token=api_token(self._api_key))
+        except ConfigurationError as error:
+            raise GradientSdkError(str(error)) from error
 
 
 class BaseClient:

@@ -48,8 +48,8 @@ class DeploymentsClient(BaseClient):
             def make(free_name: str) -> str:
                 deployment = self._headway.deployments.create(
                     free_name,
+                    version.id,
                     project=version.project_id,
-                    model=version.id,
                     replicas=instance_count,
                     instance_type=machine_type if machine_type in known else None,
                     public=True,
@@ -81,6 +81,8 @@ class DeploymentsClient(BaseClient):
     ) -> builtins.list[records.Deployment]:
         """Deployments by state (in any case), project and model."""
         with reported_as(FETCH):
+            if model_id is not None and project_id is None:
+                project_id = self._headway.models.version(model_id).project_id
             found = [
                 to_deployment(deployment)
                 for deployment in self._headway.deployments.list(project=project_id, model_version=model_id)

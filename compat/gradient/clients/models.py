@@ -16,6 +16,8 @@ class ModelsClient(BaseClient):
     def list(self, experiment_id: str | None = None, project_id: str | None = None) -> builtins.list[records.Model]:
         """The models of an experiment, of a project, or all; newest first."""
         with reported_as(FETCH):
+            if experiment_id is not None and project_id is None:
+                project_id = self._headway.jobs.get(experiment_id).project_id
             versions = list(self._headway.models.versions(project=project_id, job=experiment_id))
             states = self._deployment_states(project_id) if versions else {}
         return [to_model(version, states.get(version.id)) for version in versions]
