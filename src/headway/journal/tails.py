@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from headway.domain.logs import LogRow
 from headway.errors import CorruptDataError
 from headway.journal.codec import (
     FRAME_LIMIT,
@@ -21,7 +20,7 @@ from headway.journal.codec import (
     look,
 )
 from headway.journal.cursors import LogCursor, Position
-from headway.journal.logview import PAGE_BYTES, LogSource, read_page
+from headway.journal.tapes import LogSource
 
 _WINDOW = 64 << 10
 _LARGEST_WINDOW = 2 * FRAME_LIMIT
@@ -31,12 +30,7 @@ _EFFORT = 64 << 20
 _FORWARD_READ = 1 << 20
 
 
-def read_tail(sources: Sequence[LogSource], count: int) -> tuple[list[LogRow], LogCursor]:
-    """The last ``count`` rows over all ``sources`` (fewer when they are very long), and the cursor behind them."""
-    return read_page(sources, tail_cursor(sources, count), count, max_bytes=2 * PAGE_BYTES)
-
-
-def tail_cursor(sources: Sequence[LogSource], count: int, *, max_bytes: int = PAGE_BYTES) -> LogCursor:
+def tail_cursor(sources: Sequence[LogSource], count: int, max_bytes: int) -> LogCursor:
     """Where the last ``count`` rows over all ``sources`` begin, or fewer if they have more than ``max_bytes``.
 
     A stream is gone through backwards, so this costs what the rows cost. Only where damage hides how its frames lie is
