@@ -100,22 +100,19 @@ def create_app(settings: ServerSettings, url: str) -> Server:
     )
     api.state.platform = platform
     api.state.gateway = keeper
-    for router in api_routers():
-        api.include_router(router)
+    for prefix, router in api_routers():
+        api.include_router(router, prefix=prefix)
     _handle_errors(api)
     hosts = LOCAL_HOSTS | {settings.host.lower()} | {host.lower() for host in settings.allowed_hosts}
     return Server(Gate(api, platform, frozenset(hosts)), api, platform, first_token, platform.storage.close)
 
 
-def api_routers() -> list[APIRouter]:
-    """Every router, each route checked to say who may use it."""
-    versioned = APIRouter(prefix=PREFIX)
+def api_routers() -> list[tuple[str, APIRouter]]:
+    """Every router with its prefix, each route checked to say who may use it."""
     nouns = (projects, user_routes, instance_types, blobs, jobs, runs, replicas, models, deployments, events, gateway)
-    for module in nouns:
-        versioned.include_router(module.router)
-    versioned.include_router(system.versioned)
-    found = [system.router, versioned]
-    for router in found:
+    found = [("", system.router), (PREFIX, system.versioned)]
+    found += [(PREFIX, module.router) for module in nouns]
+    for _, router in found:
         check_routes(router, OPEN_PATHS)
     return found
 
@@ -135,7 +132,7 @@ def open_platform(settings: ServerSettings, url: str) -> Platform:
         storage=storage,
         blobs=FileBlobs(private_directory(settings.data / "blobs")),
         segments=open_segments(storage, private_directory(settings.data / "segments")),
-        engine=create_engine(settings.engine, private_directory(settings.data / "engine")),
+        engine=create_engine(settings.engine, root=private_directory(settings.data / "engine")),
         wakeups=wakeups,
         data=settings.data,
         host=settings.host,
@@ -163,7 +160,7 @@ def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], 
             Reconciler(platform, "jobs", JobWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "deployments", DeploymentWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "gateway", keeper.look, every=WORKER_SECONDS),
-            Reconciler(platform, "cleaning", CleaningWorker(platform).look, every=CLEANING_SECONDS),
+            Reconciler(platform, "cleaning", CleaningWorker(platform).look, every=CLEANING_SECONDS, on_change=False),
         ]
         for worker in workers:
             worker.start()

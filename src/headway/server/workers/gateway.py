@@ -49,6 +49,12 @@ class GatewayKeeper:
         """The gateway's address, chosen at the first call and kept for ever."""
         return f"http://{_bracketed(self._platform.host)}:{self._port()}"
 
+    def known_url(self) -> str | None:
+        """The gateway's address if one was ever chosen."""
+        with self._platform.storage.read() as session:
+            kept = session.settings.find(PORT_SETTING)
+        return None if kept is None else self.url()
+
     def ensure(self) -> str:
         """The address of a gateway that listens; starts one if there is none.
 

@@ -18,14 +18,16 @@ LEASE_SECONDS = 60.0
 
 
 class Reconciler(threading.Thread):
-    """Calls ``look`` whenever something changed, and every ``every`` seconds to see what the engine sees.
+    """Calls ``look`` whenever something changed (``on_change``), and every ``every`` seconds all the same.
 
     A look that fails is logged and tried again at the next change: everything it does is idempotent.
     """
 
-    def __init__(self, platform: Platform, name: str, look: Callable[[], None], *, every: float) -> None:
+    def __init__(
+        self, platform: Platform, name: str, look: Callable[[], None], *, every: float, on_change: bool = True
+    ) -> None:
         super().__init__(name=f"headway-{name}", daemon=True)
-        self._platform, self._look, self._every = platform, look, every
+        self._platform, self._look, self._every, self._on_change = platform, look, every, on_change
         self._ending = threading.Event()
 
     def run(self) -> None:
@@ -36,7 +38,10 @@ class Reconciler(threading.Thread):
                 self._look()
             except Exception:
                 logger.exception("%s: the look failed; it is tried again", self.name)
-            self._platform.wakeups.wait_blocking(seen, self._every)
+            if self._on_change:
+                self._platform.wakeups.wait_blocking(seen, self._every)
+            else:
+                self._ending.wait(self._every)
 
     def end(self) -> None:
         """Finish the present look and no more."""

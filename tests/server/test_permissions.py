@@ -1,0 +1,303 @@
+"""Every route × verb × caller, against one literal table. A route that is not in the table fails the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from headway.domain.base import new_id, now
+from headway.domain.instances import InstanceType
+from headway.domain.jobs import JobState
+from headway.domain.users import Role, TokenKind, token_digest
+from headway.journal.compression import compress
+from headway.server.app import PREFIX, api_routers
+
+# Who may do it: a name of a row in ALLOWED below.
+ROUTES: dict[tuple[str, str], str] = {
+    ("GET", "/health"): "open",
+    ("GET", "/ready"): "open",
+    ("GET", "/version"): "user or job",
+    ("GET", "/metrics"): "server admin",
+    ("GET", "/openapi.json"): "user",
+    ("GET", "/me"): "user or job",
+    ("GET", "/status"): "user",
+    ("POST", "/projects"): "user",
+    ("GET", "/projects"): "user",
+    ("GET", "/projects/{project}"): "read",
+    ("PATCH", "/projects/{project}"): "manage",
+    ("DELETE", "/projects/{project}"): "manage",
+    ("GET", "/projects/{project}/members"): "read",
+    ("PUT", "/projects/{project}/members/{user}"): "manage",
+    ("DELETE", "/projects/{project}/members/{user}"): "manage",
+    ("POST", "/users"): "server admin",
+    ("GET", "/users"): "server admin",
+    ("GET", "/users/{user}"): "server admin",
+    ("DELETE", "/users/{user}"): "server admin",
+    ("POST", "/tokens"): "user",
+    ("GET", "/tokens"): "user",
+    ("DELETE", "/tokens/{token}"): "owner",
+    ("GET", "/instance-types"): "user",
+    ("PUT", "/instance-types/{name}"): "server admin",
+    ("DELETE", "/instance-types/{name}"): "server admin",
+    ("POST", "/projects/{project}/blobs/missing"): "write or job",
+    ("PUT", "/projects/{project}/blobs/{digest}"): "write or job",
+    ("GET", "/projects/{project}/blobs/{digest}"): "read or job",
+    ("HEAD", "/projects/{project}/blobs/{digest}"): "read or job",
+    ("POST", "/jobs"): "write",
+    ("GET", "/jobs"): "listing",
+    ("GET", "/jobs/{job}"): "read or job",
+    ("DELETE", "/jobs/{job}"): "write",
+    ("POST", "/jobs/{job}/start"): "write",
+    ("POST", "/jobs/{job}/stop"): "write",
+    ("POST", "/jobs/{job}/retry"): "write",
+    ("GET", "/jobs/{job}/logs"): "read",
+    ("GET", "/jobs/{job}/logs/stream"): "read",
+    ("GET", "/jobs/{job}/attempts"): "read",
+    ("GET", "/jobs/{job}/outputs/{path:path}"): "read",
+    ("GET", "/runs"): "listing",
+    ("GET", "/runs/{run}"): "read or job",
+    ("GET", "/runs/{run}/streams"): "read",
+    ("PUT", "/runs/{run}/streams/{kind}/{name}"): "write or job",
+    ("POST", "/replicas/{replica}/report"): "own job",
+    ("POST", "/models"): "write",
+    ("GET", "/models"): "listing",
+    ("GET", "/models/{model}"): "read",
+    ("DELETE", "/models/{model}"): "write",
+    ("PUT", "/models/{model}/aliases/{alias}"): "write",
+    ("DELETE", "/models/{model}/aliases/{alias}"): "write",
+    ("GET", "/model-versions"): "listing",
+    ("GET", "/model-versions/resolve"): "read",
+    ("GET", "/model-versions/{version}"): "read",
+    ("DELETE", "/model-versions/{version}"): "write",
+    ("GET", "/model-versions/{version}/files/{path:path}"): "read",
+    ("POST", "/deployments"): "write",
+    ("GET", "/deployments"): "listing",
+    ("GET", "/deployments/{deployment}"): "read",
+    ("DELETE", "/deployments/{deployment}"): "write",
+    ("POST", "/deployments/{deployment}/start"): "write",
+    ("POST", "/deployments/{deployment}/stop"): "write",
+    ("GET", "/deployments/{deployment}/logs"): "read",
+    ("GET", "/deployments/{deployment}/logs/stream"): "read",
+    ("GET", "/events"): "listing",
+    ("GET", "/gateway/routes"): "gateway",
+}
+
+USERS = {"viewer", "member", "manager", "server admin", "outsider"}
+READERS = {"viewer", "member", "manager", "server admin"}
+WRITERS = READERS - {"viewer"}
+ALLOWED: dict[str, set[str]] = {
+    "user": USERS,
+    "user or job": USERS | {"job"},
+    "listing": USERS,
+    "read": READERS,
+    "read or job": READERS | {"job"},
+    "write": WRITERS,
+    "write or job": WRITERS | {"job"},
+    "manage": {"manager", "server admin"},
+    "server admin": {"server admin"},
+    "owner": {"member", "server admin"},
+    "own job": {"job"},
+    "gateway": {"gateway", "server admin"},
+}
+NOBODY = ("none", "bad", "expired", "revoked job")
+CALLERS = (*NOBODY, "outsider", "viewer", "member", "manager", "server admin", "job", "other job", "gateway")
+ANY_PROJECT_JOB = {"user or job"}
+
+
+class Scene:
+    """A project with one of everything, made anew where a cell might destroy it."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.project = world.project()
+        self.elsewhere = world.project()
+        self.users = {
+            name: world.user(f"{name}-{self.project.id}") for name in ("viewer", "member", "manager", "outsider")
+        }
+        for name, role in (("viewer", Role.VIEWER), ("member", Role.MEMBER), ("manager", Role.ADMIN)):
+            world.member(self.project, self.users[name], role)
+        world.member(self.elsewhere, self.users["outsider"], Role.ADMIN)
+        self.replica, self.job_secret = world.attempt(world.job(self.project))
+        _, self.other_secret = world.attempt(world.job(self.elsewhere))
+        self.secrets = {name: world.token(user) for name, user in self.users.items()} | {
+            "bad": "hw_" + "x" * 43,
+            "expired": world.token(self.users["manager"], expired=True),
+            "revoked job": self._revoked(),
+            "server admin": world.admin_token,
+            "job": self.job_secret,
+            "other job": self.other_secret,
+            "gateway": world.token(world.admin.user, kind=TokenKind.GATEWAY),
+        }
+
+    def _revoked(self) -> str:
+        replica, secret = self.world.attempt(self.world.job(self.project))
+        with self.world.platform.storage.write() as session:
+            session.tokens.revoke_attempt(replica.attempt_id, now())
+        return secret
+
+    def url(self, verb: str, path: str) -> str:
+        """The path with fresh things in it."""
+        if verb == "DELETE" and path == "/projects/{project}":
+            project = self.world.project()
+            for name, role in (("viewer", Role.VIEWER), ("member", Role.MEMBER), ("manager", Role.ADMIN)):
+                self.world.member(project, self.users[name], role)
+            return f"{PREFIX}/projects/{project.id}"
+        makers: dict[str, Callable[[], str]] = {
+            "{project}": lambda: self.project.id,
+            "{user}": lambda: self.world.user(f"u-{self.world.project().id}").name,
+            "{token}": self._token,
+            "{name}": self._name(path),
+            "{digest}": lambda: self.world.blob(self.project).digest,
+            "{job}": lambda: self._job(path),
+            "{run}": lambda: self.replica.run_id,
+            "{kind}": lambda: "logs",
+            "{replica}": lambda: self.replica.id,
+            "{model}": lambda: self.world.version(self.project).model_id,
+            "{alias}": lambda: "champion",
+            "{version}": lambda: self.world.version(self.project).id,
+            "{path:path}": lambda: "predict.py",
+            "{deployment}": lambda: self.world.deployment(self.project).id,
+        }
+        if path.endswith("aliases/{alias}") and verb == "DELETE":
+            path = path.replace("{model}", self._aliased())
+        for part, make in makers.items():
+            if part in path:
+                path = path.replace(part, make())
+        return path if path in ("/health", "/ready", "/version", "/metrics", "/openapi.json") else PREFIX + path
+
+    def _token(self) -> str:
+        secret = self.world.token(self.users["member"])
+        with self.world.platform.storage.read() as session:
+            return session.tokens.by_digest(token_digest(secret)).id
+
+    def _name(self, path: str) -> Callable[[], str]:
+        def make() -> str:
+            if "instance-types" not in path:
+                return "worker-0-abc"
+            with self.world.platform.storage.write() as session:
+                session.instance_types.put(InstanceType(name="spare", cpu=1))
+            return "spare"
+
+        return make
+
+    def _job(self, path: str) -> str:
+        job = self.world.job(self.project)
+        if "/outputs/" in path or path.endswith(("/retry", "/stream")):
+            output = self.world.blob(self.project)
+            with self.world.platform.storage.write() as session:
+                ended = job.evolve(state=JobState.FAILED, outputs=(output,))
+                session.jobs.put(ended)
+        return job.id
+
+    def _aliased(self) -> str:
+        version = self.world.version(self.project)
+        with self.world.platform.storage.write() as session:
+            session.models.put(session.models.get(version.model_id).evolve(aliases={"champion": 1}))
+        return version.model_id
+
+    def call(self, verb: str, path: str, caller: str) -> int:
+        headers = self.world.headers(self.secrets.get(caller))
+        url = self.url(verb, path)
+        keywords: dict[str, Any] = {"params": self._query(path), "headers": headers}
+        if path.endswith("blobs/{digest}") and verb == "PUT":
+            keywords["content"] = self.world.predict
+            headers["Content-Type"] = "application/octet-stream"
+        elif "/streams/" in path:
+            keywords["content"] = compress(b"x")
+            headers["Content-Type"] = "application/zstd"
+        elif verb in ("POST", "PUT", "PATCH"):
+            body = self._body(path)
+            if body is not None:
+                keywords["json"] = body
+        if path.endswith("/stream") and "deployments" in path and caller in READERS:
+            return 200 if self._opens(url, headers) else 500
+        return int(self.world.client.request(verb, url, **keywords).status_code)
+
+    def _opens(self, url: str, headers: dict[str, str]) -> bool:
+        """A stream that does not end by itself is shown by its sibling that lists: both ask the same action."""
+        return bool(self.world.client.get(url.removesuffix("/stream"), headers=headers).status_code == 200)
+
+    def _query(self, path: str) -> dict[str, Any]:
+        if "/streams/" in path:
+            return {"offset": 0, "writer": "w"}
+        if path.endswith("/resolve"):
+            return {"project": self.project.id, "ref": self.world.version(self.project).name}
+        return {}
+
+    def _body(self, path: str) -> dict[str, Any] | None:
+        if path.endswith("/blobs/missing"):
+            return {"digests": []}
+        if path == "/models":
+            entry = self.world.blob(self.project).model_dump(mode="json")
+            return {"project": self.project.id, "name": "m", "files": [entry]}
+        if path == "/deployments":
+            version = self.world.version(self.project)
+            return {"project": self.project.id, "name": new_id("d"), "model": version.id, "start": False}
+        bodies: dict[str, dict[str, Any]] = {
+            "/projects": {"name": new_id("p")},
+            "/projects/{project}": {"description": "new"},
+            "/projects/{project}/members/{user}": {"role": "viewer"},
+            "/users": {"name": new_id("u")},
+            "/tokens": {"name": "t"},
+            "/instance-types/{name}": {"cpu": 1},
+            "/jobs": {"project": self.project.id, "name": "j", "command": "true", "start": False},
+            "/models/{model}/aliases/{alias}": {"version": 1},
+            "/replicas/{replica}/report": {"attempt_token": self._attempt_token(), "phase": "preparing"},
+        }
+        return bodies.get(path)
+
+    def _attempt_token(self) -> str:
+        with self.world.platform.storage.read() as session:
+            return str(session.attempts.get(self.replica.attempt_id).token)
+
+
+def served_routes(world: Any) -> set[tuple[str, str]]:
+    """Every verb and path that the assembled application answers, as its routers and its own document know them."""
+    found = set()
+    routers = api_routers()
+    assert len(world.server.api.routes) == len(routers), "something was mounted beside the routers"
+    for prefix, router in routers:
+        for route in router.routes:
+            assert isinstance(route, APIRoute), f"{route!r} is no plain route"
+            found |= {(verb, (prefix + route.path).removeprefix(PREFIX)) for verb in route.methods}
+    return found
+
+
+@pytest.fixture(scope="module")
+def scene(world: Any) -> Scene:
+    return Scene(world)
+
+
+def test_the_table_lists_every_route_and_no_other(world: Any) -> None:
+    assert served_routes(world) == set(ROUTES)
+
+
+@pytest.mark.parametrize(("verb", "path"), sorted(ROUTES), ids=lambda part: str(part))
+def test_every_caller_gets_what_the_table_says(scene: Scene, verb: str, path: str) -> None:
+    kind = ROUTES[(verb, path)]
+    for caller in CALLERS:
+        status = scene.call(verb, path, caller)
+        if kind == "open":
+            assert status == 200, (caller, status)
+        elif caller in NOBODY:
+            assert status == 401, (caller, status)
+        elif caller in ALLOWED[kind] or (caller == "other job" and kind in ANY_PROJECT_JOB):
+            assert status < 300, (caller, status)
+        else:
+            assert status in (403, 404), (caller, status)
+
+
+@pytest.mark.parametrize("verb", ["OPTIONS", "TRACE", "CONNECT", "PROPFIND"])
+def test_other_methods_are_refused_before_anything_else(world: Any, verb: str) -> None:
+    response = world.client.request(verb, f"{PREFIX}/projects", headers=world.headers(world.admin_token))
+    assert response.status_code == 405
+
+
+def test_a_method_override_header_changes_nothing(world: Any) -> None:
+    project = world.project()
+    headers = {**world.headers(world.admin_token), "X-HTTP-Method-Override": "DELETE"}
+    assert world.client.get(f"{PREFIX}/projects/{project.id}", headers=headers).status_code == 200
+    assert world.client.get(f"{PREFIX}/projects/{project.id}", headers=headers).status_code == 200
