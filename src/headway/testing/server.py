@@ -16,7 +16,8 @@ import psutil
 from typing_extensions import Self
 
 from headway.errors import WaitTimeoutError
-from headway.processes import ProcessIdentity, is_alive
+from headway.processes import is_alive
+from headway.serving.gateway.record import read_record
 
 START_SECONDS = 30.0
 
@@ -112,16 +113,16 @@ class ServerProcess:
     def close(self) -> None:
         """End the server and everything that it started."""
         self.stop()
-        identity = self.data / "gateway" / "gateway.json"
-        if identity.exists():
-            gateway = ProcessIdentity.model_validate_json(identity.read_bytes())
-            if is_alive(gateway):
-                os.kill(gateway.pid, signal.SIGKILL)
-        for process in self.leftovers():
+        gateway = read_record(self.data / "gateway")
+        if gateway is not None and is_alive(gateway.identity):
+            os.kill(gateway.identity.pid, signal.SIGKILL)
+        leftovers = self.leftovers()
+        for process in leftovers:
             try:
                 process.kill()
             except psutil.Error:
                 continue
+        psutil.wait_procs(leftovers, timeout=10)
 
     def __enter__(self) -> Self:
         return self.start()

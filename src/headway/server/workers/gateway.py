@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 import httpx
-from pydantic import ValidationError
 
 from headway.errors import UnavailableError
 from headway.paths import private_directory, write_atomic
 from headway.ports import lease_port, release_port
-from headway.processes import ProcessIdentity, is_alive
+from headway.processes import is_alive
 from headway.server.actions.users import gateway_token
 from headway.server.context import Platform
+from headway.serving.gateway.record import read_record
 
 logger = logging.getLogger("headway.workers.gateway")
 
@@ -85,11 +85,8 @@ class GatewayKeeper:
     def _alive(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
             self._process = None
-        try:
-            identity = ProcessIdentity.model_validate_json((self._directory / "gateway.json").read_bytes())
-        except (OSError, ValidationError):
-            return self._process is not None
-        return is_alive(identity)
+        record = read_record(self._directory)
+        return self._process is not None if record is None else is_alive(record.identity)
 
     def _start(self) -> None:
         private_directory(self._directory)
