@@ -73,7 +73,9 @@ class Models(Resource):
         """
         if not reference:
             raise InvalidRequestError("A model version needs a name or an id.")
-        query = {"project": self._scope(project), "ref": reference}
+        if self._scope(project) is None and not set(":/@") & set(reference):  # an id needs no project
+            return self._session.get(ModelVersion, f"{VERSIONS}/{segment(reference, 'a model version')}")
+        query = {"project": self._project(project), "ref": reference}
         return self._session.get(ModelVersion, f"{VERSIONS}/resolve", query)
 
     def set_alias(self, model: str, alias: str, version: int, *, project: str | None = None) -> Model:
