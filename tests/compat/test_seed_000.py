@@ -183,7 +183,7 @@ def transcript(
     (directory / "script.py").write_text(source)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEADWAY_", "PAPERSPACE_"))}
     done = subprocess.run(
-        [sys.executable, "-u", "-W", "error", "script.py", str(DIGITS / "held_out.json")],
+        [sys.executable, "-u", "script.py", str(DIGITS / "held_out.json")],
         cwd=directory,
         env={**kept, "PS_API_KEY": running_server.token, "HEADWAY_URL": running_server.url},
         capture_output=True,
