@@ -49,9 +49,7 @@ def new_postgres_database(postgres_server: PostgresServer) -> Callable[[], str]:
 
 
 @pytest.fixture(scope="session")
-def migrated_template(
-    postgres_server: PostgresServer, new_postgres_database: Callable[[], str]
-) -> str:
+def migrated_template(postgres_server: PostgresServer, new_postgres_database: Callable[[], str]) -> str:
     url = new_postgres_database()
     open_storage(url).close()
     return url.partition("?")[0].rpartition("/")[2]

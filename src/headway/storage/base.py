@@ -3,7 +3,7 @@
 A :class:`Storage` gives sessions. A *read* session sees one consistent state and changes nothing; a *write* session is
 a transaction: everything in it happens, durably, when the block ends, or nothing does when it raises.
 
-Obligations of every implementation (headway/testing/storage.py checks them on SQLite and on PostgreSQL):
+Obligations of every implementation (headway/testing/storage/ checks them on SQLite and on PostgreSQL):
 
 - Sessions are opened from any thread, and never nested within one thread. A session object stays in its thread.
 - In a write session every ``get`` and ``find`` locks what it returns until the session ends, so that

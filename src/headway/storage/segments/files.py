@@ -63,6 +63,7 @@ class FileSegments:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             _check_reaches(0, offset)
+            private_directory(path.parent.parent)
             private_directory(path.parent)
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Dialect, Text
+from sqlalchemy import BigInteger, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator
 
 from headway.errors import InvalidRequestError
@@ -13,6 +13,9 @@ MAX_INTEGER = 2**63 - 1
 
 # PostgreSQL would compare by the database's locale; "C" is byte order, which is what SQLite does.
 BYTEWISE_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+
+# SQLite numbers rows by itself only in a column declared INTEGER, which holds 64 bits there.
+WHOLE_NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
 
 class PlainText(TypeDecorator[str]):
@@ -32,7 +35,7 @@ class PlainText(TypeDecorator[str]):
 class WholeNumber(TypeDecorator[int]):
     """A signed 64-bit integer; anything larger is an InvalidRequestError, not an overflow in the driver."""
 
-    impl = BigInteger
+    impl = WHOLE_NUMBER
     cache_ok = True
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002

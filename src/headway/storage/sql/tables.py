@@ -5,7 +5,7 @@ A change here needs a migration (migrations/versions/); tests/storage/test_migra
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import Column, Index, LargeBinary, MetaData, PrimaryKeyConstraint, Table, UniqueConstraint
 
 from headway.storage.sql.columns import PlainText, WholeNumber
 
@@ -200,8 +200,7 @@ deployed_versions = Table(
 events = Table(
     "events",
     metadata,
-    # Only a column declared INTEGER counts by itself in SQLite.
-    Column("sequence", WholeNumber().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("sequence", WholeNumber, primary_key=True, autoincrement=True),
     _text("type"),
     _text("project_id", optional=True),
     _text("subject_id"),

@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
@@ -19,7 +19,7 @@ def upgrade() -> None:
         "projects",
         sa.Column("id", TEXT, primary_key=True),
         sa.Column("name", TEXT, nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", NUMBER, nullable=False),
         sa.Column("document", TEXT, nullable=False),
         sa.UniqueConstraint("name", name="projects_name"),
     )
@@ -28,7 +28,7 @@ def upgrade() -> None:
         "users",
         sa.Column("id", TEXT, primary_key=True),
         sa.Column("name", TEXT, nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", NUMBER, nullable=False),
         sa.Column("document", TEXT, nullable=False),
         sa.UniqueConstraint("name", name="users_name"),
     )
@@ -48,8 +48,8 @@ def upgrade() -> None:
         sa.Column("kind", TEXT, nullable=False),
         sa.Column("user_id", TEXT, nullable=False),
         sa.Column("attempt_id", TEXT, nullable=True),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", NUMBER, nullable=False),
+        sa.Column("revoked_at", NUMBER, nullable=True),
         sa.Column("document", TEXT, nullable=False),
         sa.UniqueConstraint("digest", name="tokens_digest"),
     )
@@ -66,7 +66,7 @@ def upgrade() -> None:
         "runs",
         sa.Column("id", TEXT, primary_key=True),
         sa.Column("project_id", TEXT, nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", NUMBER, nullable=False),
         sa.Column("document", TEXT, nullable=False),
     )
     op.create_index("runs_newest", "runs", ["created_at", "id"])
@@ -76,7 +76,7 @@ def upgrade() -> None:
         sa.Column("run_id", TEXT, nullable=False),
         sa.Column("name", TEXT, nullable=False),
         sa.Column("kind", TEXT, nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", NUMBER, nullable=False),
         sa.Column("document", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("run_id", "name", name="streams_key"),
     )
@@ -86,7 +86,7 @@ def upgrade() -> None:
         sa.Column("project_id", TEXT, nullable=False),
         sa.Column("name", TEXT, nullable=False),
         sa.Column("state", TEXT, nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", NUMBER, nullable=False),
         sa.Column("document", TEXT, nullable=False),
     )
     op.create_index("jobs_newest", "jobs", ["created_at", "id"])
@@ -98,9 +98,9 @@ def upgrade() -> None:
         sa.Column("token", TEXT, nullable=False),
         sa.Column("owner_kind", TEXT, nullable=False),
         sa.Column("owner_id", TEXT, nullable=False),
-        sa.Column("number", sa.BigInteger(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("number", NUMBER, nullable=False),
+        sa.Column("created_at", NUMBER, nullable=False),
+        sa.Column("ended_at", NUMBER, nullable=True),
         sa.Column("document", TEXT, nullable=False),
     )
     op.create_index("attempts_open", "attempts", ["ended_at", "created_at", "id"])
@@ -110,7 +110,7 @@ def upgrade() -> None:
         "replicas",
         sa.Column("id", TEXT, primary_key=True),
         sa.Column("attempt_id", TEXT, nullable=False),
-        sa.Column("rank", sa.BigInteger(), nullable=False),
+        sa.Column("rank", NUMBER, nullable=False),
         sa.Column("document", TEXT, nullable=False),
     )
     op.create_index("replicas_attempt", "replicas", ["attempt_id", "rank"])
@@ -119,7 +119,7 @@ def upgrade() -> None:
         sa.Column("id", TEXT, primary_key=True),
         sa.Column("project_id", TEXT, nullable=False),
         sa.Column("name", TEXT, nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", NUMBER, nullable=False),
         sa.Column("document", TEXT, nullable=False),
         sa.UniqueConstraint("project_id", "name", name="models_name"),
     )
@@ -130,10 +130,10 @@ def upgrade() -> None:
         sa.Column("id", TEXT, primary_key=True),
         sa.Column("project_id", TEXT, nullable=False),
         sa.Column("model_id", TEXT, nullable=False),
-        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("version", NUMBER, nullable=False),
         sa.Column("job_id", TEXT, nullable=True),
         sa.Column("run_id", TEXT, nullable=True),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", NUMBER, nullable=False),
         sa.Column("document", TEXT, nullable=False),
         sa.UniqueConstraint("model_id", "version", name="model_versions_number"),
     )
@@ -147,7 +147,7 @@ def upgrade() -> None:
         sa.Column("project_id", TEXT, nullable=False),
         sa.Column("name", TEXT, nullable=False),
         sa.Column("state", TEXT, nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", NUMBER, nullable=False),
         sa.Column("document", TEXT, nullable=False),
         sa.UniqueConstraint("project_id", "name", name="deployments_name"),
     )
@@ -162,7 +162,7 @@ def upgrade() -> None:
     op.create_index("deployed_versions_version", "deployed_versions", ["model_version_id"])
     op.create_table(
         "events",
-        sa.Column("sequence", SEQUENCE, primary_key=True, autoincrement=True),
+        sa.Column("sequence", NUMBER, primary_key=True, autoincrement=True),
         sa.Column("type", TEXT, nullable=False),
         sa.Column("project_id", TEXT, nullable=True),
         sa.Column("subject_id", TEXT, nullable=False),
@@ -175,8 +175,8 @@ def upgrade() -> None:
         "blobs",
         sa.Column("project_id", TEXT, nullable=False),
         sa.Column("digest", TEXT, nullable=False),
-        sa.Column("size", sa.BigInteger(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("size", NUMBER, nullable=False),
+        sa.Column("created_at", NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("project_id", "digest", name="blobs_key"),
     )
     op.create_table(
@@ -189,9 +189,9 @@ def upgrade() -> None:
         sa.Column("token_id", TEXT, nullable=False),
         sa.Column("key", TEXT, nullable=False),
         sa.Column("fingerprint", TEXT, nullable=False),
-        sa.Column("status", sa.BigInteger(), nullable=False),
+        sa.Column("status", NUMBER, nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("token_id", "key", name="idempotency_key"),
     )
     op.create_index("idempotency_age", "idempotency", ["created_at"])
@@ -204,14 +204,14 @@ def upgrade() -> None:
         "leases",
         sa.Column("subject", TEXT, primary_key=True),
         sa.Column("token", TEXT, nullable=False),
-        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", NUMBER, nullable=False),
     )
     op.create_table(
         "segments",
         sa.Column("run_id", TEXT, nullable=False),
         sa.Column("name", TEXT, nullable=False),
-        sa.Column("position", sa.BigInteger(), nullable=False),
-        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("position", NUMBER, nullable=False),
+        sa.Column("size", NUMBER, nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "name", "position", name="segments_key"),
     )

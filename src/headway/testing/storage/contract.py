@@ -1,0 +1,25 @@
+"""The whole contract in one class to subclass."""
+
+from __future__ import annotations
+
+from headway.testing.storage.events import EventContract
+from headway.testing.storage.leases import LeaseContract
+from headway.testing.storage.lists import ListContract
+from headway.testing.storage.lookups import LookupContract
+from headway.testing.storage.records import RecordContract
+from headway.testing.storage.sessions import SessionContract
+from headway.testing.storage.text import TextContract
+from headway.testing.storage.values import ValueContract
+
+
+class StorageContract(
+    SessionContract,
+    RecordContract,
+    ListContract,
+    LookupContract,
+    EventContract,
+    LeaseContract,
+    ValueContract,
+    TextContract,
+):
+    """Subclass it, and override the fixtures ``storage`` and, where several servers may share a database, ``peer``."""
