@@ -12,11 +12,11 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import logging
 import queue
-import signal
 from pathlib import Path
 
-from headway.agent.events import ChildChanged, Event, Terminate
+from headway.agent.events import Event
 from headway.agent.process import Launcher
+from headway.agent.signals import SignalPipe
 from headway.agent.supervisor import Supervisor
 from headway.attempts import ReplicaDirectory
 from headway.processes import identify
@@ -31,8 +31,7 @@ def main(arguments: list[str]) -> int:
         return 2
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     directory = ReplicaDirectory(Path(arguments[0]).absolute())
-    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    _listen(events)
+    signals = SignalPipe()
     identity = identify()
     if identity is None or not directory.claim(identity):
         return 0
@@ -40,16 +39,11 @@ def main(arguments: list[str]) -> int:
     if spec is None:
         log.error("%s is missing or damaged", directory.spec_file)
         return 2
-    Supervisor(spec, directory, identity, Launcher(), events).run()
+    launcher = Launcher()
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    signals.forward(events)
+    Supervisor(spec, directory, identity, launcher, events).run()
     return 0
-
-
-def _listen(events: queue.SimpleQueue[Event]) -> None:
-    """SimpleQueue.put may interrupt itself, so signal handlers can use it."""
-    signal.signal(signal.SIGTERM, lambda *_: events.put(Terminate()))
-    signal.signal(signal.SIGCHLD, lambda *_: events.put(ChildChanged()))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import ctypes
 import errno
 import json
 import os
-import select
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +70,7 @@ class Launcher:
         if identity is None:
             raise EngineError("The process that was to become the program ended at once.")
         self.identity: ProcessIdentity = identity
+        self._status: ExitStatus | None = None
 
     def launch(self, command: Sequence[str], environment: Mapping[str, str], directory: Path) -> LaunchFailure | None:
         """Let the child become ``command``; None once it runs. To be called once."""
@@ -87,29 +87,17 @@ class Launcher:
 
     def poll(self) -> ExitStatus | None:
         """How the program ended, or None while it runs. It stays a zombie, so that its number stays its own."""
-        try:
+        if self._status is None:
             facts = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return ExitStatus()
-        if facts is None:
-            return None
-        if facts.si_code == os.CLD_EXITED:
-            return ExitStatus(exit_code=facts.si_status)
-        return ExitStatus(signal=facts.si_status)
+            if facts is not None:
+                exited = facts.si_code == os.CLD_EXITED
+                self._status = ExitStatus(**{"exit_code" if exited else "signal": facts.si_status})
+        return self._status
 
-    def wait(self, timeout: float) -> ExitStatus | None:
-        """As :meth:`poll`, after at most ``timeout`` seconds."""
-        try:
-            descriptor = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return self.poll()
-        try:
-            waiting = select.poll()
-            waiting.register(descriptor, select.POLLIN)
-            waiting.poll(timeout * 1000)
-        finally:
-            os.close(descriptor)
-        return self.poll()
+    def reap(self) -> None:
+        """Once the program and all it left behind have ended: nothing of them stays, not even in the process table."""
+        self.poll()
+        reap_orphans(None)
 
     @staticmethod
     def _require(result: int) -> None:
@@ -117,10 +105,10 @@ class Launcher:
             raise EngineError(f"The kernel refuses to make the agent a subreaper: {os.strerror(ctypes.get_errno())}.")
 
 
-def reap_orphans(program: int) -> None:
+def reap_orphans(program: int | None) -> None:
     """Wait for processes that the program left behind and that ended: the kernel made them the agent's children.
 
-    The program itself is left alone.
+    ``program`` itself is left alone.
     """
     try:
         while facts := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -138,13 +126,13 @@ def _become_program(library: ctypes.CDLL, parent: int, request: int, answer: int
         library.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != parent:
             os._exit(0)
+        _restore_signals()
         os.setsid()
         asked = _read_all(request)
         if not asked:
             os._exit(0)
         wanted = json.loads(asked)
         _connect(output)
-        _restore_signals()
         os.umask(0o022)
         step = "directory"
         os.chdir(wanted["directory"])
@@ -173,6 +161,8 @@ def _connect(output: int) -> None:
 
 
 def _restore_signals() -> None:
+    """Our handlers would write into the agent's pipe, and Python ignores signals that programs expect to die of."""
+    signal.set_wakeup_fd(-1)
     for name in _RESTORED:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

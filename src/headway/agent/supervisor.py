@@ -267,6 +267,7 @@ class Supervisor:
             end_politely(self._kin.members, LEFTOVER_SECONDS, hurry=self._refused.is_set)
         if not end_hard(self._kin.members):
             log.error("some processes cannot be ended: %s", sorted(self._kin.members()))
+        self._launcher.reap()
         self._note_status()
         if self._recording is not None:
             self._outcome.last_lines = self._recording.drain()

@@ -97,13 +97,15 @@ class LocalEngine:
         """Tell the agents to end their programs, or end everything now. What has not begun never will."""
         _reap()
         directories = self._replicas(attempt_token)
-        living = [(directory, holder) for directory in directories if is_alive(holder := self._close(directory))]
+        holders = [(directory, self._close(directory)) for directory in directories]
+        living = [holder for _, holder in holders if is_alive(holder)]
         if hard:
-            self._end(directories, [holder for _, holder in living])
+            self._end(directories, living)
         else:
-            for _, holder in living:
+            for holder in living:
                 _signal(holder, signal.SIGTERM)
-            _reap()
+            self._take_over([directory for directory, holder in holders if holder not in living])
+        _reap()
 
     def list(self) -> Sequence[str]:
         """Attempts that have a directory here, oldest first."""
