@@ -1,0 +1,180 @@
+"""What commands print: tables for people, JSON for programs, and user text that cannot drive the terminal.
+
+Colour appears only on a terminal, and never when NO_COLOR is set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_COLOUR = re.compile(r"\x1b\[[0-9;:]{0,64}m")
+_SEQUENCE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_RESET = "\x1b[0m"
+
+STATE_STYLES = {
+    "succeeded": "green",
+    "running": "green",
+    "ok": "green",
+    "failed": "red",
+    "error": "red",
+    "fail": "red",
+    "lost": "red",
+    "stopped": "yellow",
+    "stopping": "yellow",
+    "retrying": "yellow",
+    "warn": "yellow",
+}
+
+
+def colours(stream: Any = None) -> bool:
+    """Whether ``stream`` (stdout) takes colours."""
+    stream = stream or sys.stdout
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def clean(text: str, *, keep_colours: bool = False) -> str:
+    """``text`` without anything that could move the cursor, rename the window or reverse the line.
+
+    >>> clean("a\\x1b[2Jb\\x1b[31mred\\x07")
+    'abred'
+    """
+    if not keep_colours:
+        return _CONTROLS.sub("", _SEQUENCE.sub("", text))
+    parts: list[str] = []
+    last = 0
+    for match in _COLOUR.finditer(text):
+        parts += [_CONTROLS.sub("", _SEQUENCE.sub("", text[last : match.start()])), match.group()]
+        last = match.end()
+    coloured = len(parts) > 0
+    parts.append(_CONTROLS.sub("", _SEQUENCE.sub("", text[last:])))
+    return "".join(parts) + (_RESET if coloured else "")
+
+
+def say(text: str = "") -> None:
+    """One line on stdout, flushed, so that a reader through a pipe sees it at once."""
+    try:
+        sys.stdout.write(f"{text}\n")
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding or "ascii"
+        sys.stdout.write(f"{text.encode(encoding, 'backslashreplace').decode(encoding)}\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """One line on stderr: about the command, not its result."""
+    sys.stderr.write(f"{clean(text)}\n")
+    sys.stderr.flush()
+
+
+def print_json(value: Any) -> None:
+    """``value`` as JSON, indented."""
+    say(json.dumps(_plain(value), indent=2, ensure_ascii=True))
+
+
+def print_json_line(record: BaseModel) -> None:
+    """One record on one line, for what is followed."""
+    say(json.dumps(_plain(record), ensure_ascii=True))
+
+
+def print_page(records: Iterable[BaseModel]) -> None:
+    """A whole list, in the form of the API."""
+    print_json({"items": [_plain(record) for record in records], "next_cursor": None})
+
+
+def _plain(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if dump is not None else value
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
+    """Rows under headings; ``empty`` when there is none. Cells are user text and are shown as such."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    count = 0
+    for row in rows:
+        table.add_row(*(_cell(column, value) for column, value in zip(columns, row, strict=True)))
+        count += 1
+    if count == 0:
+        note(empty)
+        return
+    _print_rich(table)
+
+
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """Names and values below each other; what is empty is left out."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields.items():
+        if value not in (None, "", (), {}):
+            table.add_row(name, _cell(name, value))
+    _print_rich(table)
+
+
+def _print_rich(table: Any) -> None:
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() else 10_000
+    console = Console(highlight=False, markup=False, emoji=False, no_color=not colours(), width=wide)
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        say(line.rstrip())
+
+
+def _cell(column: str, value: Any) -> Any:
+    from rich.text import Text
+
+    if isinstance(value, datetime):
+        return Text(age(value) if column.lower() in ("age", "created") else local_time(value))
+    text = clean("" if value is None else str(getattr(value, "value", value)))
+    return Text(text, style=STATE_STYLES.get(text, "") if column.lower() in ("state", "phase", "check") else "")
+
+
+def age(moment: datetime) -> str:
+    """How long ago, in the largest fitting unit.
+
+    >>> age(datetime.now(timezone.utc))
+    '0s'
+    """
+    seconds = max(0, int((datetime.now(timezone.utc) - moment).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def local_time(moment: datetime) -> str:
+    """In the reader's time zone, to the second."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size_text(size: int) -> str:
+    """Bytes in the largest fitting unit.
+
+    >>> size_text(1536)
+    '1.5 KiB'
+    """
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
