@@ -66,7 +66,9 @@ def test_two_hosts_are_refused(running_server: ServerProcess) -> None:
     assert status in (400, 421)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "LOCALHOST:{port}", "[::1]:{port}", "localhost"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:{port}", "localhost:{port}", "LOCALHOST:{port}", "[::1]:{port}", "localhost"]
+)
 def test_this_machines_names_are_accepted(running_server: ServerProcess, host: str) -> None:
     status, answer = ask(running_server, f"Host: {host.replace('{port}', str(running_server.port))}")
     assert status == 200, answer
@@ -95,7 +97,8 @@ def test_a_cross_site_request_is_refused(running_server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/pickle", ""]
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/pickle", ""],
 )
 def test_a_body_that_is_not_json_is_refused(world: Any, kind: str) -> None:
     headers = {**world.headers(world.admin_token), "Content-Type": kind}

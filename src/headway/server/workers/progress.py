@@ -26,6 +26,12 @@ STARTUP = (
     JobState.NETWORK_SETTING_UP,
     JobState.NETWORK_SETUP,
 )
+BEFORE_NETWORK = STARTUP[:3]
+INTRODUCTION = (
+    (JobState.PROVISIONED, "every replica has its workspace"),
+    (JobState.NETWORK_SETTING_UP, "exchanging addresses"),
+    (JobState.NETWORK_SETUP, "starting the programs"),
+)
 PASSED = {ReplicaPhase.RUNNING, ReplicaPhase.EXITED}
 
 
@@ -159,11 +165,10 @@ def _tell_to_stop(look: Advance, replicas: Sequence[Replica], moment: datetime) 
 def _start_up(look: Advance, replicas: Sequence[Replica]) -> None:
     job, phases = look.job, [replica.phase for replica in replicas]
     state = look.moves[-1][0] if look.moves else job.state
-    if state is JobState.PROVISIONING and all(p.order >= ReplicaPhase.PREPARED.order for p in phases):
-        look.moves.append((JobState.PROVISIONED, "every replica has its workspace"))
-        look.moves.append((JobState.NETWORK_SETTING_UP, "exchanging addresses"))
+    if state in BEFORE_NETWORK and all(p.order >= ReplicaPhase.PREPARED.order for p in phases):
         _introduce(look, replicas)
-        look.moves.append((JobState.NETWORK_SETUP, "starting the programs"))
+        passed = BEFORE_NETWORK.index(state)
+        look.moves += INTRODUCTION[passed:]
         state = JobState.NETWORK_SETUP
     if state is JobState.NETWORK_SETUP and all(r.phase in PASSED or r.started_at is not None for r in replicas):
         look.moves.append((JobState.RUNNING, "every replica's program runs"))
