@@ -1,28 +1,86 @@
-# Everything a user or CI needs: make demo, make test, make check. Needs git, make and Python >= 3.10 with venv.
+# Everything a user or CI needs. Needs git, make and Python >= 3.10 with venv; nothing else, and no root but for
+# test-system.
+#
+#   make demo          the main job from end to end, on a server of its own
+#   make check         style, types, import directions
+#   make test          all tests that need no root and no Debian packages
+#   make test-system   tests that need Debian packages (installs them where it must)
+#   make soak          the tests again with their full repetition counts; takes long
+#   make docs          write docs/reference/ anew from the code
+#   make bench         the benchmarks, as JSON in build/benchmarks/
+#   make format        let ruff rewrite what it can
+#   make lock          write requirements/dev.txt anew (UPGRADE=--upgrade takes newer versions)
+#   make clean         remove what these made, the virtual environment too
+
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
+# More options for pytest, as in: make test ARGS="tests/storage -x"
+ARGS ?=
+
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
-PYTEST = $(BIN)/python -m pytest -p no:cacheprovider
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+# A folder's module stays in one process, so that each starts its server once.
+PYTEST = $(BIN)/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist loadfile
+LOCK_VENV = build/lock
+SYSTEM_PACKAGES = $(shell sed -e 's/\#.*//' requirements/debian.txt)
 
-.PHONY: demo check test test-system soak bench docs lock clean format
+.DELETE_ON_ERROR:
+.PHONY: setup demo check test test-system soak bench docs lock clean format
+
+setup: $(READY)
 
 $(READY): requirements/dev.txt pyproject.toml compat/pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Headway needs Python 3.10 or newer; set PYTHON=...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e compat
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Headway needs Python 3.10 or newer: make PYTHON=/path/to/python3.12 ...")'
+	@echo "Setting up $(VENV) with the packages of requirements/dev.txt (a minute or two, only now)."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); } || { \
+	  rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation -e . -e compat
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python examples/demo.py
 
 check: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 format: $(READY)
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
 test: $(READY)
-	$(PYTEST) -m "not system and not soak"
+	$(PYTEST) -m "not system and not soak" $(ARGS)
+
+# pytest exits with 5 when no test was chosen, which is no failure here.
+test-system: $(READY)
+	@set -e; if [ -n "$(strip $(SYSTEM_PACKAGES))" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(SYSTEM_PACKAGES); \
+	  else echo "Not root: nothing is installed. The tests need: $(strip $(SYSTEM_PACKAGES))"; fi; fi
+	@code=0; $(BIN)/python -m pytest -p no:cacheprovider -q -m system $(ARGS) || code=$$?; \
+	  if [ $$code = 5 ]; then echo "No test needs Debian packages yet: none is marked 'system'."; else exit $$code; fi
+
+soak: $(READY)
+	HEADWAY_TEST_FULL=1 $(PYTEST) -m "soak or not soak" -o timeout=7200 $(ARGS)
+
+docs: $(READY)
+	$(BIN)/python docs/generate.py
+
+bench: $(READY)
+	@mkdir -p build/benchmarks
+	@set -e; for script in benchmarks/*.py; do \
+	  name=$$(basename $$script .py); echo "$$name"; $(BIN)/python $$script --output build/benchmarks/$$name.json; done
+
+lock:
+	@test -x $(LOCK_VENV)/bin/uv || { $(PYTHON) -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/python -m pip install --quiet uv; }
+	$(LOCK_VENV)/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --generate-hashes --all-extras \
+	  --no-header --no-emit-index-url pyproject.toml requirements/dev.in -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
