@@ -8,18 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from headway.errors import CorruptDataError
-from headway.journal.codec import (
-    FRAME_LIMIT,
-    KIND_HEADER,
-    KIND_LOG,
-    Frame,
-    FrameDecoder,
-    FrameState,
-    candidates,
-    decode_lines,
-    look,
-)
+from headway.journal.codec import FRAME_LIMIT, KIND_HEADER, KIND_LOG, Frame, FrameDecoder, decode_lines
 from headway.journal.cursors import LogCursor, Position
+from headway.journal.frames import FrameState, candidates, look
 from headway.journal.tapes import LogSource
 
 _WINDOW = 64 << 10
