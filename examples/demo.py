@@ -76,14 +76,15 @@ def follow(client: headway.Client, job: headway.Job) -> None:
 
 
 def print_states(client: headway.Client, job: headway.Job) -> None:
-    for event in client.jobs.watch(job.id):
-        reason = event.data.get("reason") or ""
-        console.print(
-            Text.assemble(
-                ("     state ", "bold"), ("> ", "dim"), (str(event.data["to"]), "bold"), (f"  {reason}", "dim")
-            ),
-            soft_wrap=True,
-        )
+    for number, event in enumerate(client.jobs.watch(job.id)):
+        if number == 0:
+            print_state(str(event.data["from"]), "recorded")
+        print_state(str(event.data["to"]), event.data.get("reason") or "")
+
+
+def print_state(state: str, reason: str) -> None:
+    marked = Text.assemble(("     state ", "bold"), ("> ", "dim"), (state, "bold"), (f"  {reason}", "dim"))
+    console.print(marked, soft_wrap=True)
 
 
 def show_model(client: headway.Client, job: headway.Job) -> headway.ModelVersion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from functools import cached_property
 from urllib.parse import urlsplit
 
@@ -46,9 +47,11 @@ class Connection:
     @cached_property
     def headway(self) -> Client:
         try:
-            return Client(url=self._url, token=api_token(self._api_key))
+            client = Client(url=self._url, token=api_token(self._api_key))
         except ConfigurationError as error:
             raise GradientSdkError(str(error)) from error
+        weakref.finalize(self, client.close)  # Gradient's clients are never closed
+        return client
 
 
 class BaseClient:

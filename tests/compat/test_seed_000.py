@@ -2,7 +2,7 @@
 
 SNIPPETS is the document's code. Repaired is only what was no Python, or is the reader's own: the lines that ended in
 ``experiment_id =`` and ``log_streamer =`` are joined, ``from gradient import constants.ExperimentState`` is written as the
-package has it, and the imports and picture helpers that the document leaves out stand before it; the repository is a local one.
+package has it, the imports and picture helpers that the document leaves out stand before it, and the repository is local.
 """
 
 from __future__ import annotations
