@@ -87,7 +87,8 @@ def _usage_error(error: Exception) -> int:
             show()
         return errors.WRONG_REQUEST
     hint = f" See `{context.command_path} --help`." if context is not None else ""
-    errors.write_error(f"error: {message}.{hint}")
+    stop = "" if message.endswith(("?", ")", "!")) else "."
+    errors.write_error(f"error: {message}{stop}{hint}")
     return errors.WRONG_REQUEST
 
 

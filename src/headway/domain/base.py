@@ -83,7 +83,29 @@ Slug = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9](
 """A name that appears in variables, URLs and directories: letters, digits, ``_ . -``."""
 
 
-class Record(BaseModel):
+REPR_ITEMS = 10
+
+
+class _Count(int):
+    """How a long list is shown."""
+
+    def __repr__(self) -> str:
+        return f"<{int(self)} items>"
+
+
+class _Readable(BaseModel):
+    """A model whose repr people can read."""
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Only what differs from the defaults, and of long lists only the length: records are read by people."""
+        for name, value in super().__repr_args__():
+            field = type(self).model_fields.get(name or "")
+            if field is not None and not field.is_required() and value == field.default:
+                continue
+            yield name, _Count(len(value)) if isinstance(value, tuple) and len(value) > REPR_ITEMS else value
+
+
+class Record(_Readable):
     """Something the platform keeps. Frozen; unknown fields from a newer peer are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -93,7 +115,7 @@ class Record(BaseModel):
         return self.model_copy(update=changes)
 
 
-class Request(BaseModel):
+class Request(_Readable):
     """Something a caller sends. Unknown fields are refused with a suggestion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -112,7 +112,8 @@ class Deployments(Resource):
 
     def watch(self, deployment: str, *, timeout: float | None = None, project: str | None = None) -> Iterator[Event]:
         """Every state move of the deployment from its creation on, each once, without end."""
-        query: dict[str, object] = {"subject": self._id(Deployment, deployment, project), "after": 0}
+        subject = self._id(Deployment, deployment, project)
+        query: dict[str, object] = {"subject": subject, "type": STATE_CHANGED, "after": 0}
         what = f"The next event of deployment {deployment!r}"
         for event in follow_events(self._session, query, timeout=timeout, what=what):
             if event.type == STATE_CHANGED:

@@ -125,7 +125,7 @@ class Jobs(Resource):
         An event's ``data`` has ``from``, ``to`` and ``reason``. The iterator waits for moves to come, also while
         the server is away; after ``timeout`` seconds it raises WaitTimeoutError.
         """
-        query: dict[str, object] = {"subject": self.get(job).id, "after": 0}
+        query: dict[str, object] = {"subject": self.get(job).id, "type": STATE_CHANGED, "after": 0}
         for event in follow_events(self._session, query, timeout=timeout, what=f"The end of job {job!r}"):
             if event.type == STATE_CHANGED:
                 yield event
@@ -192,4 +192,6 @@ def _cause(failure: Failure | None) -> str:
     if failure is None:
         return ""
     rank = "" if failure.rank is None else f" (rank {failure.rank})"
-    return f"{failure.replica}{rank}: {failure.reason}" if failure.replica else failure.reason
+    if failure.replica is None or failure.reason.startswith(failure.replica):
+        return failure.reason
+    return f"{failure.replica}{rank}: {failure.reason}"
