@@ -8,10 +8,18 @@ from contextlib import contextmanager
 
 from sqlalchemy import exc
 
-from headway.errors import ConflictError, HeadwayError, InternalError, StorageFullError, UnavailableError
+from headway.errors import (
+    ConflictError,
+    CorruptDataError,
+    HeadwayError,
+    InternalError,
+    StorageFullError,
+    UnavailableError,
+)
 
 _SQLITE_FULL = "database or disk is full"
 _POSTGRES_FULL = "53100"
+_POSTGRES_DAMAGED = ("XX001", "XX002")
 _POSTGRES_RETRY = {
     "40001": "another session changed the same records",
     "40P01": "two sessions waited for each other",
@@ -37,6 +45,8 @@ def to_headway(error: exc.SQLAlchemyError) -> HeadwayError:
         return ConflictError("The change contradicts what is stored already.")
     if _is_full(cause):
         return StorageFullError("No space is left for the database.", hint="Free some space and try again.")
+    if _is_damage(cause):
+        return CorruptDataError(f"The database is damaged: {_reason(cause)}.", hint="Restore it from a backup.")
     if isinstance(error, exc.TimeoutError):
         return UnavailableError("All database connections are busy.", hint="Try again in a moment.")
     if isinstance(error, (exc.OperationalError, exc.InterfaceError)) or _is_disconnect(error):
@@ -48,6 +58,11 @@ def _is_full(cause: BaseException | None) -> bool:
     if isinstance(cause, sqlite3.Error):
         return _SQLITE_FULL in str(cause)
     return _state(cause) == _POSTGRES_FULL
+
+
+def _is_damage(cause: BaseException | None) -> bool:
+    # The driver has a class for everything else; the bare one is left for "not a database" and "malformed".
+    return type(cause) is sqlite3.DatabaseError or _state(cause) in _POSTGRES_DAMAGED
 
 
 def _is_disconnect(error: exc.SQLAlchemyError) -> bool:

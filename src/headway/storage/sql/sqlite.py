@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.dialects.sqlite import insert
@@ -48,7 +48,7 @@ _READER = (*_COMMON, "PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0")
 
 
 def open_sqlite_url(url: str) -> SqliteStorage:
-    """:func:`open_sqlite` for a URL such as ``sqlite:////var/lib/headway/headway.db``.
+    """:func:`open_sqlite` for a URL such as ``sqlite:////var/lib/headway/headway.db``; the path is taken as it is.
 
     Raises:
         ConfigurationError: The URL names no file.
@@ -58,7 +58,7 @@ def open_sqlite_url(url: str) -> SqliteStorage:
         raise ConfigurationError(
             f"The storage URL {url!r} names no file.", hint="Use sqlite:///relative.db or sqlite:////absolute.db."
         )
-    return open_sqlite(Path(unquote(path)))
+    return open_sqlite(Path(path))
 
 
 def open_sqlite(path: Path) -> SqliteStorage:
@@ -66,15 +66,19 @@ def open_sqlite(path: Path) -> SqliteStorage:
 
     Raises:
         ConflictError: Another process uses the directory.
-        ConfigurationError: A newer Headway wrote the database.
+        ConfigurationError: A newer Headway wrote the database, or the path cannot hold one.
+        CorruptDataError: The file is no database.
     """
-    private_directory(path.parent)
-    lock = DirectoryLock(path.parent / "lock")
     try:
-        return SqliteStorage(path, lock)
-    except BaseException:
-        lock.release()
-        raise
+        private_directory(path.parent)
+        lock = DirectoryLock(path.parent / "lock")
+        try:
+            return SqliteStorage(path, lock)
+        except BaseException:
+            lock.release()
+            raise
+    except OSError as error:
+        raise ConfigurationError(f"The database file {str(path)!r} cannot be used: {error.strerror}.") from error
 
 
 class SqliteStorage(SqlStorage):
