@@ -120,7 +120,8 @@ class Scene:
         for name, role in (("viewer", Role.VIEWER), ("member", Role.MEMBER), ("manager", Role.ADMIN)):
             world.member(self.project, self.users[name], role)
         world.member(self.elsewhere, self.users["outsider"], Role.ADMIN)
-        self.replica, self.job_secret = world.attempt(world.job(self.project))
+        self.own_job = world.job(self.project)
+        self.replica, self.job_secret = world.attempt(self.own_job)
         _, self.other_secret = world.attempt(world.job(self.elsewhere))
         self.secrets = {name: world.token(user) for name, user in self.users.items()} | {
             "bad": "hw_" + "x" * 43,
@@ -151,7 +152,7 @@ class Scene:
             "{token}": self._token,
             "{name}": self._name(path),
             "{digest}": lambda: self.world.blob(self.project).digest,
-            "{job}": lambda: self._job(path),
+            "{job}": lambda: self.own_job.id if (verb, path) == ("GET", "/jobs/{job}") else self._job(path),
             "{run}": lambda: self.replica.run_id,
             "{kind}": lambda: "logs",
             "{replica}": lambda: self.replica.id,
@@ -294,6 +295,13 @@ def test_every_caller_gets_what_the_table_says(scene: Scene, verb: str, path: st
 def test_other_methods_are_refused_before_anything_else(world: Any, verb: str) -> None:
     response = world.client.request(verb, f"{PREFIX}/projects", headers=world.headers(world.admin_token))
     assert response.status_code == 405
+
+
+def test_a_jobs_token_opens_its_own_job_and_run_and_no_other_of_the_project(scene: Scene) -> None:
+    other = scene.world.job(scene.project)
+    headers = scene.world.headers(scene.job_secret)
+    for path in (f"{PREFIX}/jobs/{other.id}", f"{PREFIX}/runs/{other.run_id}"):
+        assert scene.world.client.get(path, headers=headers).status_code == 404
 
 
 def test_a_method_override_header_changes_nothing(world: Any) -> None:

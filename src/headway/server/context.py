@@ -86,6 +86,10 @@ class Caller:
         role = self.roles.get(project_id)
         return role is not None and permission in ROLE_PERMISSIONS[role]
 
+    def owns_run(self, run_id: str) -> bool:
+        """Whether this token is not a job's, or is the token of the job that has this run."""
+        return self.token.kind is not TokenKind.JOB or self.token.run_id == run_id
+
     def require(self, permission: Permission, project_id: str | None = None, what: str = "This") -> None:
         """Nothing, or the error that fits: what may not be seen is not found, what may be seen is forbidden."""
         if self.may(permission, project_id):

@@ -24,6 +24,11 @@ class Wakeups:
         return self._generation
 
     @property
+    def waiting(self) -> int:
+        """How many coroutines wait at this moment."""
+        return len(self._waiting)
+
+    @property
     def closed(self) -> bool:
         """Whether the server is ending; streams end then, so that clients go on elsewhere."""
         return self._closed

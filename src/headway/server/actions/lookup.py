@@ -45,7 +45,7 @@ def find_user(session: Session, reference: str) -> User:
 
 def find_job(session: Session, caller: Caller, job_id: str, right: Permission = Permission.READ) -> Job:
     job = session.jobs.find(job_id)
-    if job is None or not caller.may(Permission.READ, job.project_id):
+    if job is None or not caller.may(Permission.READ, job.project_id) or not caller.owns_run(job.run_id):
         raise NotFoundError(f"There is no job {job_id!r}.", hint="List jobs with `headway job list`.")
     caller.require(right, job.project_id)
     return job
@@ -53,7 +53,7 @@ def find_job(session: Session, caller: Caller, job_id: str, right: Permission = 
 
 def find_run(session: Session, caller: Caller, run_id: str, right: Permission = Permission.READ) -> Run:
     run = session.runs.find(run_id)
-    if run is None or not caller.may(Permission.READ, run.project_id):
+    if run is None or not caller.may(Permission.READ, run.project_id) or not caller.owns_run(run.id):
         raise NotFoundError(f"There is no run {run_id!r}.")
     caller.require(right, run.project_id)
     return run

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from headway.domain.base import now
 from headway.domain.runs import Run, Stream, StreamCommit
-from headway.domain.users import Permission, TokenKind
+from headway.domain.users import Permission
 from headway.errors import OffsetConflictError, PermissionDeniedError
 from headway.server.actions.lookup import find_run
 from headway.server.context import Caller, Platform
@@ -14,7 +14,7 @@ from headway.server.context import Caller, Platform
 
 def check_write(platform: Platform, caller: Caller, run_id: str) -> Run:
     """The run, if the caller may write streams of it: a job token only those of its own run."""
-    if caller.token.kind is TokenKind.JOB and caller.token.run_id != run_id:
+    if not caller.owns_run(run_id):
         raise PermissionDeniedError("A job's token writes the streams of its own run only.")
     with platform.storage.read() as session:
         return find_run(session, caller, run_id, Permission.WRITE)

@@ -12,6 +12,7 @@ from headway.domain.deployments import Deployment, DeploymentCreate, DeploymentS
 from headway.domain.logs import LogPage
 from headway.domain.replicas import OwnerKind
 from headway.domain.users import Permission
+from headway.errors import HeadwayError
 from headway.server.actions import deployments, logs
 from headway.server.api.logs import follow_logs
 from headway.server.api.paging import Paging
@@ -33,7 +34,11 @@ async def create(
 
     def make(who: Caller) -> Deployment:
         deployment = deployments.create(platform, who, body, keeper.url())
-        keeper.ensure()
+        try:
+            keeper.ensure()
+        except HeadwayError:
+            deployments.delete(platform, who, deployment.id)
+            raise
         return deployment
 
     return await once(request, caller, platform, make)

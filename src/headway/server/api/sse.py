@@ -16,6 +16,8 @@ from headway.server.wakeups import Wakeups
 KEEP_ALIVE_SECONDS = 15.0
 PAUSE_BETWEEN_LOOKS = 0.02
 """Merges what comes in quick succession into one look and one message."""
+FOLLOWERS_A_PAUSE = 20
+"""With more followers than this the pause grows in proportion, so that they never take all of the server's time."""
 
 S = TypeVar("S")
 
@@ -69,4 +71,4 @@ async def _follow(wakeups: Wakeups, look: Callable[[], Batch]) -> AsyncIterator[
             silent_since = now
             continue
         await wakeups.wait(seen, left)
-        await asyncio.sleep(PAUSE_BETWEEN_LOOKS)
+        await asyncio.sleep(PAUSE_BETWEEN_LOOKS * max(1.0, wakeups.waiting / FOLLOWERS_A_PAUSE))

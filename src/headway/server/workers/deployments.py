@@ -17,7 +17,7 @@ from headway.server.actions.attempts import add_attempt, base_spec, end_attempt
 from headway.server.actions.deployments import SERVER_ROLE, move
 from headway.server.context import Platform
 from headway.server.workers.progress import HARD_STOP_AFTER, lost_replicas, mark_lost
-from headway.server.workers.reconciler import leased
+from headway.server.workers.reconciler import Pacer, leased
 from headway.server.workers.salvage import salvage
 from headway.storage.base import Session
 
@@ -45,31 +45,30 @@ class DeploymentWorker:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
+        self._pacer = Pacer()
 
     def look(self) -> None:
         with self._platform.storage.read() as session:
             deployments = session.deployments.all()
+            placed = all_placed(session)
         for deployment in deployments:
             try:
-                self._tend(deployment)
+                self._tend(deployment, placed.get(deployment.id, []))
             except Exception:
                 logger.exception("deployment %s: the step failed; it is tried again", deployment.id)
 
-    def _tend(self, deployment: Deployment) -> None:
-        with self._platform.storage.read() as session:
-            placed = load_placed(session, deployment)
+    def _tend(self, deployment: Deployment, placed: Sequence[Placed]) -> None:
         if not placed and deployment.state is DeploymentState.STOPPED and deployment.desired is deployment.state:
             return
         for one in placed:
             self._watch(deployment, one)
-        with self._platform.storage.read() as session:
-            placed = load_placed(session, deployment)
-        if self._settle(deployment, placed, now()):
-            with self._platform.storage.write() as session:
-                current = session.deployments.find(deployment.id)
-                if current is not None:
-                    self._apply(session, current, now())
-            self._start_new(deployment)
+        if not self._settle(deployment, placed, now()):
+            return
+        with self._platform.storage.write() as session:
+            current = session.deployments.find(deployment.id)
+            if current is not None:
+                self._apply(session, current, now())
+        self._start_new(deployment)
 
     def _watch(self, deployment: Deployment, one: Placed) -> None:
         """Start what is recorded and not placed, and take over from agents that died."""
@@ -77,8 +76,10 @@ class DeploymentWorker:
         if not one.attempt.placed:
             self._start(deployment, one)
             return
-        lost = lost_replicas([one.replica], platform.engine.observe(one.attempt.token))
-        for seen in lost:
+        self._end_slow(one)
+        if not self._pacer.due(one.attempt.id):
+            return
+        for seen in lost_replicas([one.replica], platform.engine.observe(one.attempt.token)):
             with leased(platform, f"attempt:{one.attempt.id}") as lease:
                 if lease is None:
                     return
@@ -88,7 +89,6 @@ class DeploymentWorker:
                     replica = session.replicas.find(seen.replica_id)
                     if replica is not None and not replica.phase.ended:
                         session.replicas.put(mark_lost(replica, seen, now()))
-        self._end_slow(one)
 
     def _end_slow(self, one: Placed) -> None:
         """A replica that was told to stop and did not is ended by the engine."""
@@ -193,6 +193,15 @@ class DeploymentWorker:
                 if problem:
                     lost = one.replica.evolve(phase=ReplicaPhase.LOST, reason=problem, finished_at=now())
                     session.replicas.put(lost)
+
+
+def all_placed(session: Session) -> dict[str, list[Placed]]:
+    """Deployment id to its open replicas, for all deployments in two queries."""
+    attempts = {a.id: a for a in session.attempts.open() if a.owner_kind is OwnerKind.DEPLOYMENT}
+    found: dict[str, list[Placed]] = {}
+    for replica in session.replicas.of_attempts(list(attempts)):
+        found.setdefault(replica.owner_id, []).append(Placed(attempts[replica.attempt_id], replica))
+    return found
 
 
 def load_placed(session: Session, deployment: Deployment) -> list[Placed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import subprocess
@@ -9,8 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-
-import httpx
+from urllib.parse import urlsplit
 
 from headway.errors import UnavailableError
 from headway.paths import private_directory, write_atomic
@@ -110,11 +110,8 @@ class GatewayKeeper:
         while time.monotonic() < deadline:
             if self._process is not None and self._process.poll() is not None:
                 break
-            try:
-                if httpx.get(f"{url}/health", timeout=1.0, trust_env=False).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                pass
+            if _answers(url):
+                return
             self._platform.wakeups.wait_blocking(self._platform.wakeups.generation, 0.05)
         raise UnavailableError(f"The gateway does not answer at {url}: {self._last_words()}")
 
@@ -127,6 +124,18 @@ class GatewayKeeper:
         except OSError:
             lines = []
         return lines[-1] if lines else "it left no word"
+
+
+def _answers(url: str) -> bool:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=1.0)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _bracketed(host: str) -> str:

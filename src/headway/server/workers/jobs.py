@@ -18,7 +18,7 @@ from headway.server.actions.jobs import SECRET_PREFIX, WORKSPACE_PASSWORD, WORKS
 from headway.server.actions.recording import record
 from headway.server.context import Platform
 from headway.server.workers.progress import NO_WORD, Advance, advance, lost_replicas, mark_lost, silent
-from headway.server.workers.reconciler import leased
+from headway.server.workers.reconciler import Pacer, leased
 from headway.server.workers.salvage import salvage
 from headway.storage.base import Session
 
@@ -39,6 +39,7 @@ class JobWorker:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
+        self._pacer = Pacer()
 
     def look(self) -> None:
         with self._platform.storage.read() as session:
@@ -139,11 +140,11 @@ class JobWorker:
         if not attempt.placed:
             self._start(job.id, attempt)
             return
-        observations = platform.engine.observe(attempt.token)
-        lost = lost_replicas(replicas, observations)
-        if lost:
-            self._take_over(attempt, lost)
-            return
+        if self._pacer.due(attempt.id):
+            lost = lost_replicas(replicas, platform.engine.observe(attempt.token))
+            if lost:
+                self._take_over(attempt, lost)
+                return
         if advance(job, replicas, now()):
             self._apply(job.id, attempt)
         else:

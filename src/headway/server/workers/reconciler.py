@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,28 @@ from headway.storage.base import Session
 logger = logging.getLogger("headway.workers")
 
 LEASE_SECONDS = 60.0
+PAUSE_BETWEEN_LOOKS = 0.02
+"""Merges changes that come in quick succession, such as shipped log lines, into one look."""
+OBSERVE_SECONDS = 0.9
+"""How often the engine is asked about one attempt, however often something changes."""
+
+
+class Pacer:
+    """Says when it is time to ask about something again."""
+
+    def __init__(self, every: float = OBSERVE_SECONDS) -> None:
+        self._every = every
+        self._asked: dict[str, float] = {}
+
+    def due(self, subject: str) -> bool:
+        """Whether ``subject`` was not asked about lately; asking counts from now on."""
+        moment = time.monotonic()
+        if moment - self._asked.get(subject, -self._every) < self._every:
+            return False
+        if len(self._asked) > 10_000:
+            self._asked.clear()
+        self._asked[subject] = moment
+        return True
 
 
 class Reconciler(threading.Thread):
@@ -38,6 +61,7 @@ class Reconciler(threading.Thread):
                 self._look()
             except Exception:
                 logger.exception("%s: the look failed; it is tried again", self.name)
+            self._ending.wait(PAUSE_BETWEEN_LOOKS)
             if self._on_change:
                 self._platform.wakeups.wait_blocking(seen, self._every)
             else:
