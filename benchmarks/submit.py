@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -68,7 +69,7 @@ def report(options: argparse.Namespace, seconds: list[float]) -> dict[str, Any]:
 def percentile(values: list[float], share: float) -> float:
     """The smallest value that at least ``share`` of all values do not exceed."""
     ordered = sorted(values)
-    return ordered[max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1)]
+    return ordered[math.ceil(share * len(ordered)) - 1]
 
 
 def read_options() -> argparse.Namespace:

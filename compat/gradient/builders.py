@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from gradient import records
 from gradient.constants import ExperimentType
+from gradient.exceptions import GradientSdkError
 from gradient.labels import as_bool, from_labels
 from gradient.records import LogRow
 from gradient.states import STATE_NUMBERS
@@ -21,6 +22,7 @@ from headway.domain.workspaces import GitWorkspace
 
 BOOLEANS = frozenset({"is_preemptible", "use_dockerfile", "worker_use_dockerfile", "is_public"})
 PARAMETER_SERVER = "ps"
+EXPERIMENT_TYPES = (ExperimentType.SINGLE_NODE, ExperimentType.GRPC_MULTI_NODE, ExperimentType.MPI_MULTI_NODE)
 END_OF_LOG = "PSEOF"
 """The message of the row that :meth:`logs` adds once nothing more will come."""
 
@@ -78,13 +80,16 @@ def experiment_type(job: Job) -> int:
     """What a job is called here; one that came another way is told by its roles."""
     kept = from_labels(job.spec.labels).get("experiment_type_id")
     if kept is not None:
-        return int(kept)
+        return int(kept) if kept.isdecimal() else 0
     return ExperimentType.SINGLE_NODE if job.spec.world_size == 1 else ExperimentType.GRPC_MULTI_NODE
 
 
 def to_experiment(job: Job, state: int) -> records.SingleNodeExperiment | records.MultiNodeExperiment:
-    """``state`` is the number to show."""
-    if experiment_type(job) == ExperimentType.SINGLE_NODE:
+    """``state`` is the number to show. GradientSdkError for a job that is another kind of thing."""
+    kind = experiment_type(job)
+    if kind not in EXPERIMENT_TYPES:
+        raise GradientSdkError(f"{job.id!r} is no experiment but a job of type {ExperimentType.get_type_str(kind)!r}.")
+    if kind == ExperimentType.SINGLE_NODE:
         return _filled(records.SingleNodeExperiment, job, state, _role_values(job, "", _first_role(job)))
     server = job.spec.roles.get(PARAMETER_SERVER)
     worker = next((role for name, role in job.spec.roles.items() if name != PARAMETER_SERVER), None)

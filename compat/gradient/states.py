@@ -79,6 +79,8 @@ class Replay:
     """When the last look ended, on the monotonic clock."""
     moves: deque[Move] = field(default_factory=deque)
     """Not shown yet, in their order."""
+    over: bool = False
+    """The client has seen the log's end, so past moves are no news any more."""
 
     def looked_within(self, seconds: float) -> bool:
         """Whether the last look ended at most so long ago."""
@@ -116,7 +118,12 @@ class Watcher:
 
     def begin(self, job_id: str) -> None:
         """The job was submitted or started just now by this client: all that follows is news."""
-        self._of(job_id).looked_at = time.monotonic()
+        replay = self._of(job_id)
+        replay.looked_at, replay.over = time.monotonic(), False
+
+    def end(self, job_id: str) -> None:
+        """The client has read the log to its end: from now on only the present counts."""
+        self._of(job_id).over = True
 
     def look(self, headway: Client, job_id: str) -> tuple[Job, int]:
         """The job as it is, and the number to show for it.
@@ -128,7 +135,9 @@ class Watcher:
         job = _patiently(lambda: headway.jobs.get(job_id))
         if not replay.moves:
             _patiently(lambda: self._take_in(headway, job, replay))
-        if not watched:
+        if replay.over:
+            replay.moves.clear()
+        elif not watched:
             replay.forget_old_moves()
         if busy and not replay.moves:
             job = self._wait_for_move(headway, job, replay)

@@ -101,15 +101,14 @@ def test_a_single_node_runs_and_its_log_ends(client: gradient.SdkClient, project
     assert streamer.send(None).message == "row 1"  # type: ignore[attr-defined]
     assert [(row.line, row.message) for row in streamer] == [(2, "row 2"), (3, "row 3")]
     found = client.experiments.get(experiment)
+    assert found.state == ExperimentState.STOPPED
     assert isinstance(found, gradient.SingleNodeExperiment)
     assert (found.machine_type, found.experiment_env, found.project_id) == ("K80", {"A": "1"}, project)
-    until(lambda: client.experiments.get(experiment).state, lambda state: state == ExperimentState.STOPPED)
 
 
 def test_logs_as_a_list_end_with_a_mark_and_begin_where_one_says(client: gradient.SdkClient, project: str) -> None:
     experiment = run(client, project, "seq 1 5")
     ended(client, experiment)
-    until(lambda: client.experiments.list(project)[0].state, lambda state: state == ExperimentState.STOPPED)
 
     messages = [row.message for row in client.experiments.logs(experiment)]
     assert messages == ["1", "2", "3", "4", "5", "PSEOF"]
@@ -135,7 +134,8 @@ def test_the_documents_loop_sees_running_also_when_the_job_is_over_at_once(
     experiment = run(client, project, "true")
     seen: list[int] = []
     until(
-        lambda: seen.append(client.experiments.get(experiment).state) or seen[-1], lambda s: s == ExperimentState.STOPPED
+        lambda: seen.append(client.experiments.get(experiment).state) or seen[-1],
+        lambda s: s == ExperimentState.STOPPED,
     )
     words = [ExperimentState.get_state_str(state) for state, _ in itertools.groupby(seen)]
     assert words == [
@@ -164,7 +164,7 @@ def test_a_failure_is_failed_and_leaves_no_model(client: gradient.SdkClient, pro
     experiment = run(client, project, 'echo x > "$PS_MODEL_PATH/half.bin"; exit 3', model_path="/storage/models/m/")
     ended(client, experiment)
 
-    until(lambda: client.experiments.get(experiment).state, lambda state: state == ExperimentState.FAILED)
+    assert client.experiments.get(experiment).state == ExperimentState.FAILED
     assert client.models.list(experiment_id=experiment) == []
     job = next(each for each in client.jobs.list(experiment_id=experiment) if each.id == experiment)
     assert (job.state, job.exit_code) == ("Failed", "3")
@@ -218,6 +218,12 @@ def test_a_search_is_recorded_and_runs_one_trial(client: gradient.SdkClient, pro
         until(lambda: client.hyperparameters.get(search).state, lambda s: s == ExperimentState.STOPPED)  # noqa: B023
     assert {recorded, started} <= {each.id for each in client.hyperparameters.list()}
     assert {each.id for each in client.experiments.list(project)}.isdisjoint({recorded, started})
+
+
+def test_a_search_is_no_experiment(client: gradient.SdkClient, project: str) -> None:
+    search = client.hyperparameters.create("s", project, "tune", "c", "K80", "true", 1)
+    with pytest.raises(gradient.GradientSdkError, match="is no experiment but a job of type 'Hyperparameter tuning'"):
+        client.experiments.get(search)
 
 
 def test_an_experiment_is_no_search(client: gradient.SdkClient, project: str) -> None:

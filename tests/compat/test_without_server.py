@@ -50,6 +50,7 @@ class FakeServer:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
         self.refusals: list[Response] = []
+        self.log_rows = 0
 
     def handle(self, request: Request) -> Response:
         path, _, query = request.url.removeprefix("http://server:1").partition("?")
@@ -65,7 +66,15 @@ class FakeServer:
             return answer(self.add_job(body), 201)
         if path == "/api/v1/events":
             return self.event_answer(query, "text/event-stream" in str(request.headers))
+        if path.endswith("/logs/stream"):
+            return self.log_answer()
         return answer(self.jobs[path.removeprefix("/api/v1/jobs/")])
+
+    def log_answer(self) -> Response:
+        row = {"message": "text", "timestamp": format_time(now()), "replica": "worker-0"}
+        rows = [{"line": line, **row} for line in range(1, self.log_rows + 1)]
+        text = f"id: 1\nevent: rows\ndata: {json.dumps(rows)}\n\nevent: end\ndata: {{}}\n\n"
+        return Response(200, content=text.encode())
 
     def event_answer(self, query: str, streamed: bool) -> Response:
         after = int(dict(part.split("=") for part in query.split("&")).get("after", 0))
@@ -384,3 +393,12 @@ def test_machines_and_notebooks_are_not_offered(client: gradient.SdkClient, serv
     with pytest.raises(gradient.GradientSdkError, match="does not offer"):
         call(client)
     assert server.requests == []
+
+
+def test_who_has_read_the_log_to_its_end_sees_the_present(client: gradient.SdkClient, server: FakeServer) -> None:
+    client.experiments.run_multi_node(**MULTI_NODE)
+    server.move("queued", "provisioning", "provisioned", "network setting up", "network setup", "running", "succeeded")
+    server.log_rows = 2
+
+    assert len(list(client.experiments.yield_logs("job1"))) == 2
+    assert client.experiments.get("job1").state == ExperimentState.STOPPED

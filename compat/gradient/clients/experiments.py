@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from gradient.builders import PARAMETER_SERVER, experiment_type, to_experiment
+from gradient.builders import END_OF_LOG, PARAMETER_SERVER, experiment_type, to_experiment
 from gradient.connection import BaseClient
 from gradient.constants import ExperimentType
 from gradient.exceptions import CREATE, FETCH, START_EXPERIMENT, STOP_EXPERIMENT, reported_as
@@ -173,11 +173,15 @@ class ExperimentsClient(BaseClient):
 
     def logs(self, experiment_id: str, line: int = 0, limit: int = DEFAULT_LIMIT) -> builtins.list[LogRow]:
         """Rows that exist now, from line number ``line`` on; a row ``PSEOF`` ends them once the log is over."""
-        return read_logs(self._headway, experiment_id, line, limit)
+        rows = read_logs(self._headway, experiment_id, line, limit)
+        if rows and rows[-1].message == END_OF_LOG:
+            self._watcher.end(experiment_id)
+        return rows
 
     def yield_logs(self, experiment_id: str, line: int = 0, limit: int = DEFAULT_LIMIT) -> Iterator[LogRow]:
         """Rows as they come, to the end of the log. ``limit`` was the size of a page and has no effect here."""
-        return follow_logs(self._headway, experiment_id, line)
+        yield from follow_logs(self._headway, experiment_id, line)
+        self._watcher.end(experiment_id)
 
     def _submit_single(self, values: dict[str, Any], *, start: bool) -> str:
         with reported_as(CREATE):

@@ -12,6 +12,8 @@ from headway.serving.gateway.routes import Backend, Entry, Group
 from headway.serving.gateway.upstream import BrokenError, ConnectError, OverdueError, Reply
 from headway.serving.http.messages import Request, Response, error_response
 
+NEWS_SECONDS = 0.5
+"""How long a request to a stopped deployment waits: the word that it was started may still be on its way."""
 WAIT_SECONDS = 60.0
 """How long a request waits for a replica of a deployment that should run."""
 ANSWER_SECONDS = 300.0
@@ -98,6 +100,8 @@ class Proxy:
             if entry.gone:
                 return error_response(404, "This deployment has been removed.")
             if entry.stopped:
+                if await entry.changed.wait(NEWS_SECONDS):
+                    continue
                 return error_response(503, "This deployment is stopped.", headers=_retry(10))
             chosen = choose(entry)
             if chosen is not None:
