@@ -36,6 +36,7 @@ HARD_SECONDS = 1.5
 """How long one call waits for killed processes to be gone."""
 MODEL_DIRECTORY = "model"
 _TOKEN = re.compile(r"^[A-Za-z0-9_-]{1,128}$")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
 
 _children: list[tuple[Path, subprocess.Popen[bytes]]] = []
 _children_lock = threading.Lock()
@@ -149,6 +150,8 @@ class LocalEngine:
         return [directory for directory in directories if directory.spec_file.exists()]
 
     def _place(self, spec: ReplicaSpec) -> None:
+        if not _NAME.match(spec.name):
+            raise InvalidRequestError(f"{spec.name!r} cannot name a replica.")
         directory = ReplicaDirectory(private_directory(self._attempt(spec.attempt_token) / spec.name))
         if not directory.spec_file.exists():
             directory.write_spec(spec)

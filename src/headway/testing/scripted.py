@@ -5,9 +5,11 @@ For tests of engines and agents only: it starts whatever is prepared, keeps what
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -77,6 +79,10 @@ class ScriptedServer:
         self.blobs: dict[str, bytes] = {}
         self.stale: set[str] = set()
         self.refuse_token = False
+        self.git_password: str | None = None
+        """Set: paths that end in ``.git`` want a password, and note those that they are given."""
+        self.git_hangs = False
+        self.git_asked: set[str] = set()
         self.requests = 0
         self.after_commit: Callable[[], None] | None = None
         """Called once a stream write is stored and before it is answered."""
@@ -92,9 +98,7 @@ class ScriptedServer:
         class Handler(_Handler):
             server_state = state
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         temporary = self.address_file.with_suffix(".new")
@@ -180,6 +184,16 @@ class ScriptedServer:
         return len(stream.data)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Peers that are killed hang up in the middle; that is what tests do."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_state: ScriptedServer
@@ -198,7 +212,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server_state.requests += 1
+        with self.server_state.changed:
+            self.server_state.requests += 1
+            self.server_state.changed.notify_all()
         try:
             status, answer = 200, self._route(body)
         except HeadwayError as error:
@@ -208,11 +224,15 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
+        if status == AuthenticationError.status:
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
         self.end_headers()
         self.wfile.write(answer)
 
     def _route(self, body: bytes) -> bytes:
         state = self.server_state
+        if ".git/" in self.path:
+            return self._git()
         if state.refuse_token or self.headers.get("Authorization") != f"Bearer {state.token}":
             raise AuthenticationError("The token is not valid.")
         url = urlsplit(self.path)
@@ -228,6 +248,18 @@ class _Handler(BaseHTTPRequestHandler):
         if match := _BLOB.match(url.path):
             return self._blob(match[2], body)
         raise NotFoundError(f"No route {url.path}.")
+
+    def _git(self) -> bytes:
+        """No repository is here: only who asks for one, and with what."""
+        state = self.server_state
+        given = base64.b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode()
+        with state.changed:
+            state.git_asked.add(given)
+            state.changed.notify_all()
+            state.changed.wait_for(lambda: not (state.git_hangs and state.is_up))
+        if state.git_password is not None and given.partition(":")[2] != state.git_password:
+            raise AuthenticationError("Who are you?")
+        raise NotFoundError("There is no repository.")
 
     def _blob(self, digest: str, body: bytes) -> bytes:
         state = self.server_state
