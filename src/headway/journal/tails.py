@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from headway.errors import CorruptDataError
-from headway.journal.codec import FRAME_LIMIT, KIND_HEADER, KIND_LOG, Frame, FrameDecoder, decode_lines
+from headway.journal.codec import FRAME_LIMIT, KIND_END, KIND_HEADER, KIND_LOG, Frame, FrameDecoder, decode_lines
 from headway.journal.cursors import LogCursor, Position
 from headway.journal.frames import FrameState, candidates, look
 from headway.journal.tapes import LogSource
@@ -62,8 +62,7 @@ def _backwards(source: LogSource, count: int) -> Iterator[_Batch]:
     end, window = source.committed, _WINDOW
     while end > 0:
         start = max(0, end - window)
-        data = source.read(start, end - start)
-        batches = _chain(data, start, open_end=end == source.committed) if start else _whole(data, source)
+        batches = _stretch(source, start, end)
         if batches is not None:
             yield from reversed(batches)
             if not start:
@@ -76,10 +75,14 @@ def _backwards(source: LogSource, count: int) -> Iterator[_Batch]:
             return
 
 
-def _whole(data: bytes, source: LogSource) -> list[_Batch]:
+def _stretch(source: LogSource, start: int, end: int) -> list[_Batch] | None:
+    """The batches between two places of which only ``end`` is known to be a boundary; None when ``start`` hides them."""
+    data = source.read(start, end - start)
+    if start:
+        return _chain(data, start, open_end=end == source.committed)
     decoder = FrameDecoder()
     frames = decoder.feed(data)
-    if source.complete or len(data) < source.committed:
+    if source.complete or end < source.committed:
         frames += decoder.finish()
     return _batches(frames)
 
@@ -115,26 +118,37 @@ def _chain(data: bytes, base: int, *, open_end: bool) -> list[_Batch] | None:
     a header among them, or count lines differently. ``open_end``: the last frame may be there in part.
     """
     effort = _EFFORT
+    refused: set[int] = set()
     for start in candidates(data, 0, len(data)):
-        state, claimed = look(data, start)
-        end = _walk(data, start)
-        effort -= max(end, claimed if state is FrameState.BAD else start) - start
-        if state is FrameState.WHOLE and (end == len(data) or (open_end and _begins_frame(data, end))):
+        if start in refused:
+            continue
+        starts, end = _walk(data, start)
+        effort -= max(end, _checked_to(data, start)) - start
+        if starts and (end == len(data) or (open_end and _begins_frame(data, end))):
             frames = FrameDecoder(base + start).feed(data[start:end])
             if (batches := _batches(frames)) and _plausible(frames, batches):
                 return batches
+        refused.update(starts)
         if effort < 0:
-            return None
+            break
     return None
 
 
-def _walk(data: bytes, position: int) -> int:
-    """Where the frames that follow each other from ``position`` on end."""
+def _walk(data: bytes, position: int) -> tuple[list[int], int]:
+    """Where the frames begin that follow each other from ``position`` on, and where the last one ends."""
+    starts: list[int] = []
     state, end = look(data, position)
     while state is FrameState.WHOLE:
+        starts.append(position)
         position = end
         state, end = look(data, position)
-    return position
+    return starts, position
+
+
+def _checked_to(data: bytes, position: int) -> int:
+    """Up to where looking at ``position`` had to go through the bytes."""
+    state, end = look(data, position)
+    return max(position, end) if state is FrameState.BAD else position
 
 
 def _begins_frame(data: bytes, position: int) -> bool:
@@ -142,7 +156,8 @@ def _begins_frame(data: bytes, position: int) -> bool:
 
 
 def _plausible(frames: Sequence[Frame], batches: Sequence[_Batch]) -> bool:
-    if any(frame.kind == KIND_HEADER for frame in frames):
+    """Whether frames lie as in one stream: no header, no end but at the end, and lines that are numbered throughout."""
+    if any(frame.kind == KIND_HEADER for frame in frames) or any(frame.kind == KIND_END for frame in frames[:-1]):
         return False
     following = (batch.first_line + batch.lines for batch in batches)
-    return all(batch.first_line >= line for batch, line in zip(batches[1:], following, strict=False))
+    return all(batch.first_line == line for batch, line in zip(batches[1:], following, strict=False))
