@@ -1,0 +1,1 @@
+"""One module a page of docs/reference/; each has ``page()``, the text in Markdown."""

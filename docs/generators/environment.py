@@ -1,0 +1,96 @@
+"""docs/reference/environment.md: every environment variable that Headway reads or sets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import headway
+from generators.markdown import code, table
+
+SOURCES = (Path(headway.__file__).parent, Path(__file__).parents[2] / "compat" / "gradient")
+OWN_NAME = re.compile(r"\b(?:HEADWAY|PS|PAPERSPACE)_[A-Z0-9]+(?:_[A-Z0-9]+)*\b")
+INTERNAL = {"HEADWAY_GIT_USERNAME", "HEADWAY_GIT_PASSWORD", "HEADWAY_TEST_FULL", "HEADWAY_TEST_SEED"}
+"""Between the agent and the git program it starts, and of this repository's tests (CONTRIBUTING.md)."""
+
+CLIENT = {
+    "HEADWAY_URL": "The server's address.",
+    "HEADWAY_TOKEN": "The secret that requests present.",
+    "HEADWAY_TOKEN_FILE": "A file that holds it.",
+    "HEADWAY_PROJECT": "The project of calls that name none.",
+    "HEADWAY_PROFILE": "Which profile of the user file counts.",
+    "HEADWAY_CONFIG": "Another place for the user file.",
+    "HEADWAY_DEBUG": "With `1` the command line shows a traceback when Headway itself fails.",
+    "NO_COLOR": "Set to anything: no colours on the terminal.",
+}
+SERVER = {
+    "HEADWAY_DATABASE_URL": "`headway up`: `postgresql://…` instead of SQLite.",
+}
+PROGRAM = {
+    "RANK": "This replica's number among all, from 0.",
+    "WORLD_SIZE": "How many replicas there are, of all roles.",
+    "LOCAL_RANK": "Its number among those on its machine.",
+    "LOCAL_WORLD_SIZE": "How many there are on its machine.",
+    "NODE_RANK": "The number of its machine.",
+    "NNODES": "How many machines there are.",
+    "MASTER_ADDR": "The host of rank 0.",
+    "MASTER_PORT": "A port of rank 0 that is leased for this job and used by nothing else.",
+    "TF_CONFIG": "The cluster and this replica's task as JSON, in TensorFlow's form.",
+    "HEADWAY_PEERS": "`host:port` of every replica by rank, with commas between.",
+    "HOST": "The address on which this replica is reached.",
+    "PORT": "The port that is leased for this replica.",
+    "CUDA_VISIBLE_DEVICES": "The GPUs that are this replica's own; empty where it has none and the machine has some.",
+    "HEADWAY_URL": "The server.",
+    "HEADWAY_TOKEN": "A token of this attempt: it writes this run's streams, and reads and writes the project's blobs.",
+    "HEADWAY_PROJECT": "The project's id.",
+    "HEADWAY_RUN_ID": "The run that holds this job's log.",
+    "HEADWAY_JOB_ID": "The job.",
+    "HEADWAY_DEPLOYMENT_ID": "In a replica that serves, instead of the job: the deployment.",
+    "HEADWAY_ATTEMPT": "Which attempt this is, from 1.",
+    "HEADWAY_ATTEMPT_TOKEN": "The attempt's name on the engine; it is no secret.",
+    "HEADWAY_REPLICA": "Role and index, as `worker-1`.",
+    "HEADWAY_MODEL_DIR": "Where to leave the model; for a replica that serves, where the model is.",
+    "HEADWAY_OUTPUT_DIR": "Where to leave other files that are to be kept.",
+    "HEADWAY_DATA_DIR": "`data/` of the workspace, with `train/`, `val/` and `test/`.",
+    "HEADWAY_PARAMS_FILE": "Where a file of parameters lies if there is one.",
+    "HEADWAY_MODEL_NAME": "In a replica that serves: what the endpoint calls the model.",
+    "HEADWAY_MODEL_VERSION": "In a replica that serves: the version's number.",
+    "PS_MODEL_PATH": "The same as HEADWAY_MODEL_DIR, for scripts from Gradient.",
+    "PYTHONUNBUFFERED": "`1`, so that lines arrive as they are printed.",
+}
+GRADIENT = {
+    "PS_API_KEY": "A Headway token, where none is given as `api_key`.",
+    "PAPERSPACE_API_KEY": "The same.",
+    "PAPERSPACE_CONFIG_HOST": "The server; only scheme, host and port count.",
+    "PAPERSPACE_CONFIG_LOG_HOST": "The same.",
+    "PAPERSPACE_CONFIG_EXPERIMENTS_HOST": "The same.",
+    "PAPERSPACE_CONFIG_EXPERIMENTS_HOST_V2": "The same.",
+}
+INHERITANCE = """From the machine a program also gets `PATH` (the server's Python first), `HOME`, `LANG`, `TMPDIR`, `TZ`,
+proxy settings and a few more by a list; nothing else of the server's environment. Then come the job's own variables and
+secrets, and then these, which win."""
+GROUPS = (
+    ("Of clients: the SDK and the command `headway`", "An argument wins over these, these over files.", CLIENT),
+    ("Of the server", "`headway up` reads no other variable of Headway's.", SERVER),
+    ("In a job's program and in a replica that serves", INHERITANCE, PROGRAM),
+    ("Of scripts written for Gradient", "Read by the package `gradient` of headway-compat.", GRADIENT),
+)
+
+
+def page() -> str:
+    parts = ["# Environment variables\n"]
+    for title, words, variables in GROUPS:
+        rows = [(code(name), meaning) for name, meaning in variables.items()]
+        parts += [f"## {title}\n", f"{words}\n", table(("variable", "meaning"), rows)]
+    return "\n".join(parts)
+
+
+def documented() -> set[str]:
+    """Every variable of this page."""
+    return {name for _, _, variables in GROUPS for name in variables}
+
+
+def in_code() -> set[str]:
+    """Every variable of our own that the code names."""
+    text = "\n".join(path.read_text(encoding="utf-8") for root in SOURCES for path in sorted(root.rglob("*.py")))
+    return set(OWN_NAME.findall(text))
