@@ -110,6 +110,7 @@ class LocalEngine:
 
     def list(self) -> Sequence[str]:
         """Attempts that have a directory here, oldest first."""
+        _reap()
         found = [path for path in self._root.iterdir() if path.is_dir() and _TOKEN.match(path.name)]
         return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime, path.name))]
 
