@@ -47,8 +47,8 @@ def parse_yaml(text: str, what: str) -> Any:
     """
     import yaml
 
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -56,15 +56,15 @@ def parse_yaml(text: str, what: str) -> Any:
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise InvalidRequestError(f"{what!r} is not valid YAML: {_in_one_line(error)}.") from error
+    except ValueError as error:  # a date or number that is none
+        raise InvalidRequestError(f"{what!r} is not valid YAML: {error}.") from error
     except RecursionError:
         raise InvalidRequestError(f"{what!r} is nested too deeply.") from None
-    finally:
-        loader.dispose()
 
 
 def _in_one_line(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    problem = str(getattr(error, "problem", None) or error).splitlines()[0]
     return f"line {mark.line + 1}: {problem}" if mark is not None else str(problem)
 
 
