@@ -15,7 +15,9 @@ from headway.storage.base import Session
 
 logger = logging.getLogger("headway.workers")
 
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = 4.0
+"""How soon the work of a server that was killed is taken up again. A living holder renews its lease meanwhile."""
+RENEWAL_SECONDS = 1.0
 PAUSE_BETWEEN_LOOKS = 0.02
 """Merges changes that come in quick succession, such as shipped log lines, into one look."""
 OBSERVE_SECONDS = 0.9
@@ -83,7 +85,8 @@ def leased(platform: Platform, subject: str) -> Iterator[Lease | None]:
         return
     lease = Lease(platform, subject, token)
     try:
-        yield lease
+        with lease.renewed():
+            yield lease
     except LeaseLostError:
         logger.info("the lease on %s was lost; its result is not applied", subject)
     finally:
@@ -99,6 +102,27 @@ class Lease:
     def check(self, session: Session) -> None:
         """LeaseLostError when somebody else took over; first thing in the session that applies."""
         session.leases.check(self._subject, self._token, now())
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Keep the lease from running out while the block works. A process that is paused for longer loses it."""
+        over = threading.Event()
+        keeper = threading.Thread(target=self._renew, args=(over,), name="headway-lease", daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            keeper.join()
+
+    def _renew(self, over: threading.Event) -> None:
+        while not over.wait(RENEWAL_SECONDS):
+            try:
+                with self._platform.storage.write() as session:
+                    if not session.leases.renew(self._subject, self._token, LEASE_SECONDS, now()):
+                        return
+            except (PlatformError, ConflictError):
+                logger.warning("the lease on %s could not be renewed; it is tried again", self._subject)
 
     def release(self) -> None:
         try:
