@@ -17,6 +17,7 @@ from headway.errors import ConfigurationError
 from headway.paths import private_directory, write_atomic
 from headway.server.app import Server, create_app
 from headway.server.settings import ServerSettings
+from headway.server.wakeups import Wakeups
 
 GRACEFUL_SECONDS = 3
 LOG_BYTES, LOG_FILES = 10 << 20, 5
@@ -48,10 +49,22 @@ def serve(settings: ServerSettings | dict[str, object]) -> None:
             timeout_keep_alive=30,
             h11_max_incomplete_event_size=64 << 10,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        _HttpServer(config, server.platform.wakeups).run(sockets=[listener])
     finally:
         server.close()
         listener.close()
+
+
+class _HttpServer(uvicorn.Server):
+    """Ends long polls and event streams before it waits for requests, so that it need not wait for those."""
+
+    def __init__(self, config: uvicorn.Config, wakeups: Wakeups) -> None:
+        super().__init__(config)
+        self._wakeups = wakeups
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._wakeups.close()
+        await super().shutdown(sockets)
 
 
 def check_exposure(settings: ServerSettings) -> None:
