@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -70,6 +71,14 @@ try:
 except RankLost as error:
     sys.exit(str(error))
 '''
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server, key or project of whoever runs the tests."""
+    for name in list(os.environ):
+        if name.startswith(("HEADWAY_", "PAPERSPACE_")) or name == "PS_API_KEY":
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")
