@@ -56,6 +56,7 @@ async def serve(options: argparse.Namespace) -> int:
         complain(f"The model server cannot listen on {options.host}:{options.port}: {error.strerror or error}.")
         return EXIT_CANNOT_LISTEN
     if not await _loaded(replica, stop):
+        await server.drain(quiet=0.0, grace=0.0)
         return EXIT_CANNOT_LOAD if not stop.is_set() else 0
     gc.collect()
     gc.freeze()

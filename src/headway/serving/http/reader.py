@@ -165,7 +165,7 @@ class RequestReader:
             raise refuse(400, "A request has exactly one Host header.")
         if not request.target.startswith("/") and request.method not in ("OPTIONS", "CONNECT"):
             raise refuse(400, "The request target must be a path.")
-        coding = request.values(b"transfer-encoding")
+        coding = [value.lower() for value in request.values(b"transfer-encoding")]
         if coding and (request.version == "1.0" or coding != [b"chunked"] or request.header(b"content-length")):
             raise refuse(400, "The only transfer coding taken is 'chunked', without a Content-Length, in HTTP/1.1.")
         length = request.header(b"content-length")

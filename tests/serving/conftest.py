@@ -1,0 +1,393 @@
+"""Real processes over real sockets, and a small scripted peer that plays the server's route feed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import uvloop
+
+from headway.domain.base import now
+from headway.domain.deployments import DeploymentState, Route, RouteReplica, RouteTable, RouteToken, RouteVersion
+from headway.domain.users import token_digest
+from headway.serving.http.limits import Limits
+from headway.serving.http.messages import Request, Response, json_response
+from headway.serving.http.server import HttpServer
+
+GATEWAY_TOKEN = "hw_gateway-secret"
+
+PREDICTOR = """
+import os, time, threading, signal
+import numpy as np
+
+class Predictor:
+    def __init__(self, model_dir):
+        self.model_dir = model_dir
+        self.thread = threading.get_ident()
+
+    def predict(self, inputs):
+        if not isinstance(inputs, dict):
+            return {"size": [len(str(item)) for item in inputs]}
+        if "wait_for" in inputs:
+            open(inputs["started"], "a").write("x")
+            while not os.path.exists(inputs["wait_for"]):
+                time.sleep(0.005)
+        if "raise" in inputs:
+            kinds = {"value": ValueError, "type": TypeError, "key": KeyError, "exit": SystemExit}
+            raise kinds[inputs["raise"]]("the reason")
+        if "answer" in inputs:
+            return {
+                "nan": {"x": [float("nan"), float("inf"), -float("inf"), 1.0, None]},
+                "numpy": {"a": np.arange(3, dtype=np.int32), "b": np.float32(1.5), "c": np.array([np.nan, 1.0])},
+                "bytes": {"b": b"abc"},
+                "object": object(),
+                "same_thread": self.thread == threading.get_ident(),
+            }[inputs["answer"]]
+        return {"pid": os.getpid(), "got": inputs.get("echo")}
+"""
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 10.0, what: str = "the condition") -> Any:
+    """The first true value of ``condition``; fails after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"{what} did not come within {seconds} s")
+
+
+class Process:
+    """A module of ours as its own process; ``line`` is what it printed when it was ready."""
+
+    def __init__(self, module: str, arguments: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("ab") as stderr:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env={**os.environ, **(environment or {})},
+                text=True,
+            )
+        assert self.popen.stdout is not None
+        self.line = self.popen.stdout.readline().strip()
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def url(self) -> str:
+        assert "http://" in self.line, f"not ready: {self.log.read_text()}"
+        return "http://" + self.line.partition("http://")[2]
+
+    @property
+    def address(self) -> str:
+        return self.url.removeprefix("http://")
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def signal(self, number: int) -> None:
+        self.popen.send_signal(number)
+
+    def wait(self, seconds: float = 20.0) -> int:
+        return self.popen.wait(seconds)
+
+    def end(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait(10)
+        assert self.popen.stdout is not None
+        self.popen.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def spawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Process]]:
+    """Starts processes that end with the module."""
+    started: list[Process] = []
+    logs = tmp_path_factory.mktemp("logs")
+
+    def start(module: str, *arguments: str, environment: dict[str, str] | None = None) -> Process:
+        process = Process(module, list(arguments), logs / f"{len(started)}.log", environment)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.end()
+
+
+@pytest.fixture(scope="module")
+def predictor_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("predictor")
+    (directory / "predict.py").write_text(PREDICTOR)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import skops.io
+    from sklearn.datasets import load_digits
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    directory = tmp_path_factory.mktemp("digits")
+    images, labels = load_digits(return_X_y=True)
+    skops.io.dump(LinearDiscriminantAnalysis(solver="lsqr").fit(images, labels), directory / "model.skops")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def start_replica(spawn: Callable[..., Process]) -> Callable[..., Process]:
+    def start(model_dir: Path, *options: str, name: str = "m") -> Process:
+        return spawn("headway.serving", "--model-dir", str(model_dir), "--name", name, *options)
+
+    return start
+
+
+class FeedServer:
+    """Plays ``GET /api/v1/gateway/routes`` of the server, long poll included."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.version = 0
+        self.routes: tuple[Route, ...] = ()
+        self.asked: list[dict[str, str]] = []
+        self._changed = threading.Condition()
+        self._listener: ThreadingHTTPServer | None = None
+
+    def publish(self, *routes: Route) -> None:
+        with self._changed:
+            self.version += 1
+            self.routes = routes
+            self._changed.notify_all()
+
+    def start(self) -> None:
+        feed = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                feed.answer(self)
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self._listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._listener.daemon_threads = True
+        threading.Thread(target=self._listener.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{self._listener.server_port}"
+        (self.directory / "server.json").write_text(json.dumps({"url": url, "pid": 1, "instance": "i"}))
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        asked = {key: values[0] for key, values in parse_qs(urlsplit(handler.path).query).items()}
+        if handler.headers["Authorization"] != f"Bearer {GATEWAY_TOKEN}":
+            handler.send_error(401)
+            return
+        with self._changed:
+            self.asked.append(asked)
+            known = int(asked["known"])
+            listening = self._listener
+            self._changed.wait_for(
+                lambda: self.version > known or self._listener is not listening, timeout=int(asked["wait"])
+            )
+            body = RouteTable(version=self.version, routes=self.routes).model_dump_json().encode()
+        if self._listener is not listening:
+            return
+        try:
+            handler.send_response(200)
+            handler.send_header("Content-Type", "application/json")
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body)
+        except ConnectionError:
+            pass
+
+    def stop(self) -> None:
+        with self._changed:
+            listener, self._listener = self._listener, None
+            self._changed.notify_all()
+        if listener is not None:
+            listener.shutdown()
+            listener.server_close()
+
+
+class GatewayHome:
+    """A server's directory with a gateway's below it, the feed, and whoever is started there."""
+
+    def __init__(self, directory: Path, spawn: Callable[..., Process]) -> None:
+        self.directory = directory / "gateway"
+        self.directory.mkdir(mode=0o700)
+        (self.directory / "token").write_text(GATEWAY_TOKEN + "\n")
+        self.feed = FeedServer(directory)
+        self._spawn = spawn
+
+    def start(self) -> Process:
+        return self._spawn("headway.serving.gateway", "--directory", str(self.directory))
+
+
+@pytest.fixture
+def home(tmp_path: Path, spawn: Callable[..., Process]) -> Iterator[GatewayHome]:
+    found = GatewayHome(tmp_path, spawn)
+    found.feed.start()
+    yield found
+    found.feed.stop()
+
+
+def make_route(
+    deployment: str = "dep1",
+    *versions: tuple[int, int, dict[str, str]],
+    name: str = "digits",
+    public: bool = True,
+    state: DeploymentState = DeploymentState.RUNNING,
+    desired: DeploymentState = DeploymentState.RUNNING,
+    secrets: dict[str, float | None] | None = None,
+) -> Route:
+    """A route; each version is ``(number, weight, {replica id: address})``, each secret maps to seconds it is valid."""
+    from datetime import timedelta
+
+    return Route(
+        deployment_id=deployment,
+        name=name,
+        public=public,
+        desired=desired,
+        state=state,
+        versions=tuple(
+            RouteVersion(
+                model="m",
+                version=number,
+                weight=weight,
+                replicas=tuple(RouteReplica(id=key, address=address) for key, address in replicas.items()),
+            )
+            for number, weight, replicas in versions
+        ),
+        tokens=tuple(
+            RouteToken(
+                digest=token_digest(secret),
+                expires_at=None if seconds is None else now() + timedelta(seconds=seconds),
+            )
+            for secret, seconds in (secrets or {}).items()
+        ),
+    )
+
+
+class Tools:
+    """Helpers that tests share (the test modules are not a package)."""
+
+    wait_until = staticmethod(wait_until)
+    route = staticmethod(make_route)
+
+    @staticmethod
+    def raw(port: int, data: bytes, seconds: float = 5.0) -> bytes:
+        """Send bytes; everything that comes back until the other side closes, or nothing comes for ``seconds``."""
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+            connection.sendall(data)
+            return Tools.read_all(connection)
+
+    @staticmethod
+    def read_all(connection: socket.socket) -> bytes:
+        found = b""
+        while True:
+            try:
+                part = connection.recv(65536)
+            except (TimeoutError, ConnectionError):
+                return found
+            if not part:
+                return found
+            found += part
+
+    @staticmethod
+    def post(path: str, body: bytes, *headers: str, host: str = "localhost") -> bytes:
+        """A request as bytes."""
+        lines = [f"POST {path} HTTP/1.1", f"Host: {host}", "Content-Type: application/json", *headers]
+        lines.append(f"Content-Length: {len(body)}")
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+    @staticmethod
+    def pause(process: Process) -> None:
+        process.signal(signal.SIGSTOP)
+
+    @staticmethod
+    def resume(process: Process) -> None:
+        process.signal(signal.SIGCONT)
+
+
+@pytest.fixture(scope="session")
+def tools() -> type[Tools]:
+    return Tools
+
+
+class EchoServer:
+    """Our HTTP server in a thread of its own, answering what it read; for limits that a process does not offer."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.port = 0
+        self.seen: list[Request] = []
+        self.cancelled = threading.Event()
+        self.release = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._serve()), daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self.server = HttpServer(self._answer, screen=self._screen, limits=self.limits)
+        self.port = await self.server.start("127.0.0.1", 0)
+        self._ready.set()
+        await self._stop.wait()
+        await self.server.drain(quiet=0.0, grace=0.0)
+
+    @staticmethod
+    def _screen(request: Request) -> Response | None:
+        return json_response(401, {"error": "no"}) if request.path == "/refused" else None
+
+    async def _answer(self, request: Request) -> Response:
+        self.seen.append(request)
+        if request.path == "/fault":
+            raise RuntimeError("a fault")
+        if request.path == "/large":
+            return Response(200, b"x" * int(request.query))
+        try:
+            while request.path == "/wait" and not self.release.is_set():
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return json_response(200, {"path": request.path, "query": request.query, "size": len(request.body)})
+
+    def end(self) -> None:
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def echo() -> Iterator[Callable[..., EchoServer]]:
+    """Starts a server with some limits changed."""
+    started: list[EchoServer] = []
+
+    def start(**limits: Any) -> EchoServer:
+        started.append(EchoServer(Limits(**limits)))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.end()

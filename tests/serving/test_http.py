@@ -1,0 +1,304 @@
+"""The HTTP server against well-behaved, broken, slow and hostile clients."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+
+import pytest
+
+HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+
+SMUGGLING = {
+    "length and chunked": HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked and length": HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "two equal lengths": HEAD + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    "two lengths": HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+    "list of lengths": HEAD + b"Content-Length: 3, 3\r\n\r\nabc",
+    "plus length": HEAD + b"Content-Length: +3\r\n\r\nabc",
+    "minus length": HEAD + b"Content-Length: -3\r\n\r\nabc",
+    "hex length": HEAD + b"Content-Length: 0x3\r\n\r\nabc",
+    "empty length": HEAD + b"Content-Length: \r\n\r\nabc",
+    "huge length": HEAD + b"Content-Length: 99999999999999999999999\r\n\r\nabc",
+    "unknown coding": HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunked not last": HEAD + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "gzip, chunked": HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked and identity": HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "vertical tab coding": HEAD + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+    "quoted coding": HEAD + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n',
+    "chunked in HTTP/1.0": b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "space before colon": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 3\r\n\r\nabc",
+    "folded header": HEAD + b"X: a\r\n b\r\n\r\n",
+    "folded coding": HEAD + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+    "bare LF lines": b"POST / HTTP/1.1\nHost: a\nContent-Length: 0\n\n",
+    "bare LF after header": HEAD + b"X: a\nContent-Length: 3\r\n\r\nabc",
+    "bare CR in header": HEAD + b"X: a\rContent-Length: 3\r\n\r\nabc",
+    "NUL in header": HEAD + b"X: a\x00b\r\n\r\n",
+    "header without colon": HEAD + b"X\r\n\r\n",
+    "header without name": HEAD + b": x\r\n\r\n",
+    "negative chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n",
+    "0x chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
+    "overflowing chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFFF\r\nabc",
+    "chunk with bare LF": HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+    "chunk too long": HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+    "no Host": b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "two Hosts": HEAD + b"Host: other\r\nContent-Length: 0\r\n\r\n",
+    "absolute target": b"POST http://other/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    "control in target": b"POST /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "unknown method": b"SMUGGLE / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "HTTP/0.9": b"GET /\r\n\r\n",
+    "HTTP/1.2": b"POST / HTTP/1.2\r\nHost: a\r\n\r\n",
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+}
+
+
+@pytest.mark.parametrize("name", SMUGGLING)
+def test_what_two_parsers_could_read_differently_is_refused_and_the_connection_ends(echo, tools, name):
+    server = echo()
+    hidden = tools.post("/hidden", b"{}")
+    answer = tools.raw(server.port, SMUGGLING[name] + hidden)
+    status = int(answer.split(b" ", 2)[1])
+    assert status in (400, 505), answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in answer
+    assert b'{"error":' in answer
+    assert server.seen == []
+
+
+def test_requests_that_are_pipelined_are_answered_in_order(echo, tools):
+    server = echo()
+    requests = b"".join(tools.post(f"/{n}", b"x" * n) for n in range(50))
+    requests += tools.post("/last", b"", "Connection: close")
+    answers = tools.raw(server.port, requests).split(b"HTTP/1.1 200 OK")[1:]
+    bodies = [json.loads(answer.partition(b"\r\n\r\n")[2]) for answer in answers]
+    assert [body["path"] for body in bodies] == [*(f"/{n}" for n in range(50)), "/last"]
+    assert [body["size"] for body in bodies] == [*range(50), 0]
+
+
+def test_an_error_after_good_requests_is_answered_after_them(echo, tools):
+    server = echo()
+    answer = tools.raw(server.port, tools.post("/good", b"{}") + b"garbage\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 ") == 2
+    assert answer.index(b"200 OK") < answer.index(b"400 Bad Request")
+
+
+def test_a_connection_is_kept_and_closed_as_asked(echo, tools):
+    server = echo()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    for _ in range(3):
+        connection.request("POST", "/a?b=1", body=b"{}")
+        answer = connection.getresponse()
+        assert json.loads(answer.read()) == {"path": "/a", "query": "b=1", "size": 2}
+        assert answer.getheader("Connection") is None
+    connection.close()
+    assert b"connection: close" in tools.raw(server.port, b"GET / HTTP/1.0\r\n\r\n")
+
+
+def test_a_request_may_come_byte_by_byte(echo, tools):
+    server = echo()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        for byte in tools.post("/slow", b"{}", "Connection: close"):
+            connection.sendall(bytes([byte]))
+        assert b'"size":2' in tools.read_all(connection)
+
+
+def test_chunks_trailers_and_extensions_are_read_and_trailers_are_no_headers(echo, tools):
+    server = echo()
+    body = b'3;x="y"\r\nabc\r\n2\r\nde\r\n0\r\nAuthorization: Bearer x\r\n\r\n'
+    answer = tools.raw(server.port, HEAD + b"Connection: close\r\nTransfer-Encoding: Chunked\r\n\r\n" + body)
+    assert b'"size":5' in answer
+    assert server.seen[0].header(b"authorization") is None
+
+
+def test_a_chunked_body_that_is_mostly_framing_is_refused(echo, tools):
+    server = echo()
+    chunk = b"1;" + b"e" * 1000 + b"\r\na\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        try:
+            for _ in range(2000):
+                connection.sendall(chunk)
+        except ConnectionError:
+            pass
+        assert b" 400 " in tools.read_all(connection)
+
+
+def test_expect_100_continue_is_met_before_the_body_is_sent(echo, tools):
+    server = echo()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n")
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"{}")
+        assert b'"size":2' in tools.read_all(connection)
+
+
+def test_a_request_that_expects_100_and_is_refused_is_never_told_to_go_on(echo, tools):
+    server = echo()
+    head = b"POST /refused HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    answer = tools.raw(server.port, head)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"100 Continue" not in answer
+
+
+def test_another_expectation_is_417(echo, tools):
+    assert b" 417 " in tools.raw(echo().port, HEAD + b"Expect: magic\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_a_refused_request_leaves_the_connection_usable(echo, tools):
+    server = echo()
+    answer = tools.raw(server.port, tools.post("/refused", b"x" * 1000) + tools.post("/ok", b"", "Connection: close"))
+    assert answer.index(b" 401 ") < answer.index(b" 200 ")
+    assert server.seen[0].path == "/ok"
+
+
+def test_head_gets_the_length_and_no_body(echo, tools):
+    answer = tools.raw(echo().port, b"HEAD /large?7 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert b"content-length: 7\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_an_offer_of_another_protocol_is_ignored_body_and_all(echo, tools):
+    server = echo()
+    offer = tools.post("/", b"{}", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+    assert b'"size":2' in tools.raw(server.port, offer)
+    assert b" 501 " in tools.raw(server.port, b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"X: " + b"a" * 20_000, b"\r\n".join(b"X%d: a" % n for n in range(200))],
+    ids=["long header", "many headers"],
+)
+def test_a_large_head_is_431(echo, tools, head):
+    assert b" 431 " in tools.raw(echo().port, HEAD + head + b"\r\n\r\n")
+
+
+def test_a_header_that_never_ends_is_431(echo, tools):
+    server = echo()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(HEAD + b"X: ")
+        try:
+            for _ in range(100):
+                connection.sendall(b"a" * 1000)
+                time.sleep(0)
+        except ConnectionError:
+            pass
+        assert b" 431 " in tools.read_all(connection)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_limit_is_413_and_a_client_that_sends_on_still_sees_it(echo, tools, chunked):
+    server = echo(body=100_000)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        if chunked:
+            connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+            for _ in range(200):
+                connection.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+        else:
+            connection.sendall(HEAD + b"Content-Length: 20000000\r\n\r\n")
+            connection.sendall(b"x" * 20_000_000)
+        answer = tools.read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert server.seen == []
+
+
+def test_a_body_at_the_limit_is_read_whole(echo, tools):
+    server = echo(body=1_000_000)
+    assert b'"size":1000000' in tools.raw(server.port, tools.post("/", b"x" * 1_000_000, "Connection: close"))
+
+
+def test_all_bodies_together_are_bounded_and_the_budget_is_given_back(echo, tools):
+    server = echo(buffered=1_000_000)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as first:
+        first.sendall(HEAD + b"Content-Length: 900000\r\n\r\n" + b"x" * 899_999)
+        tools.wait_until(lambda: server.server.budget.used == 899_999)
+        answer = tools.raw(server.port, tools.post("/", b"x" * 200_000))
+        assert b" 503 " in answer and b"Retry-After" in answer
+        first.sendall(b"x")
+        assert b" 200 " in first.recv(1000)
+    tools.wait_until(lambda: server.server.budget.used == 0)
+    assert b" 200 " in tools.raw(server.port, tools.post("/", b"x" * 200_000, "Connection: close"))
+
+
+def test_what_a_client_left_half_sent_is_given_back(echo, tools):
+    server = echo()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 500)
+        tools.wait_until(lambda: server.server.budget.used == 500)
+    tools.wait_until(lambda: server.server.budget.used == 0)
+
+
+def test_a_head_that_does_not_end_is_408(echo, tools):
+    server = echo(head_time=0.2)
+    assert b" 408 " in tools.raw(server.port, HEAD)
+
+
+def test_a_body_that_trickles_is_408_and_one_that_flows_is_not(echo, tools):
+    server = echo(body_stall=0.3, body_rate=1000)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as slow:
+        slow.sendall(HEAD + b"Content-Length: 1000000\r\n\r\nx")
+        assert b" 408 " in tools.read_all(slow)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as flowing:
+        flowing.sendall(HEAD + b"Connection: close\r\nContent-Length: 3000\r\n\r\n")
+        for _ in range(15):
+            time.sleep(0.1)
+            flowing.sendall(b"x" * 200)
+        assert b'"size":3000' in tools.read_all(flowing)
+
+
+def test_an_idle_connection_is_closed_quietly(echo, tools):
+    server = echo(idle_time=0.2)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(tools.post("/", b""))
+        answer = tools.read_all(connection)
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_client_that_does_not_read_its_answer_is_dropped(echo, tools):
+    server = echo(write_time=0.3)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(b"GET /large?50000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        tools.wait_until(lambda: server.seen and not server.server.connections)
+
+
+def test_many_half_open_connections_do_not_hinder_others(echo, tools):
+    server = echo()
+    waiting = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(200)]
+    try:
+        for connection in waiting:
+            connection.sendall(HEAD[:20])
+        assert b" 200 " in tools.raw(server.port, tools.post("/", b"", "Connection: close"))
+    finally:
+        for connection in waiting:
+            connection.close()
+
+
+def test_connections_over_the_limit_are_dropped(echo, tools):
+    server = echo(connections=3)
+    kept = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(3)]
+    try:
+        tools.wait_until(lambda: len(server.server.connections) == 3)
+        assert tools.raw(server.port, tools.post("/", b"")) == b""
+    finally:
+        for connection in kept:
+            connection.close()
+    tools.wait_until(lambda: not server.server.connections)
+    assert b" 200 " in tools.raw(server.port, tools.post("/", b"", "Connection: close"))
+
+
+def test_the_work_of_a_client_that_leaves_is_cancelled(echo, tools):
+    server = echo()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(tools.post("/wait", b""))
+        tools.wait_until(lambda: server.seen)
+    assert server.cancelled.wait(5)
+
+
+def test_a_fault_in_the_handler_is_500_without_details_and_the_connection_goes_on(echo, tools):
+    answer = tools.raw(echo().port, tools.post("/fault", b"") + tools.post("/", b"", "Connection: close"))
+    assert answer.index(b" 500 ") < answer.index(b" 200 ")
+    assert b"a fault" not in answer and b"Traceback" not in answer
