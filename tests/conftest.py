@@ -10,6 +10,8 @@ import pytest
 
 from headway.testing.server import ServerProcess
 
+pytest_plugins = ["headway.testing.postgres"]
+
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:

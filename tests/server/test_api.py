@@ -11,6 +11,7 @@ import pytest
 
 from headway.domain.base import new_id
 from headway.domain.users import Role
+from headway.journal.compression import compress
 from headway.server.app import PREFIX
 from headway.testing.server import ServerProcess
 
@@ -197,3 +198,34 @@ def test_the_openapi_document_covers_every_versioned_route(world: Any) -> None:
     document = world.client.get("/openapi.json", headers=world.headers(world.admin_token)).json()
     assert f"{PREFIX}/jobs/{{job}}/logs/stream" in document["paths"]
     assert "JobCreate" in document["components"]["schemas"]
+
+
+def test_a_stream_takes_each_byte_once_and_nothing_after_its_end(world: Any) -> None:
+    replica, secret = world.attempt(world.job(world.project()))
+    url = f"{PREFIX}/runs/{replica.run_id}/streams/logs/worker-0-w1"
+    headers = {**world.headers(secret), "Content-Type": "application/zstd"}
+
+    def send(data: bytes, offset: int, **params: Any) -> httpx.Response:
+        query = {"offset": offset, "writer": "w1", **params}
+        return world.client.request("PUT", url, headers=headers, params=query, content=compress(data))
+
+    assert send(b"hello ", 0).json() == {"committed": 6}
+    assert send(b"hello world", 0).json() == {"committed": 11}
+    gap = send(b"x", 20)
+    assert (gap.status_code, gap.json()["code"], gap.json()["details"]["committed"]) == (409, "offset_conflict", 11)
+    other = send(b"hello", 0, writer="w2")
+    assert (other.status_code, other.json()["code"]) == (409, "offset_conflict")
+    assert send(b"world", 6, close=True).json() == {"committed": 11}
+    assert send(b"world", 6, close=True).json() == {"committed": 11}
+    assert send(b"more", 11).status_code == 409
+    assert world.platform.segments.read(replica.run_id, "logs/worker-0-w1", 0, 100) == b"hello world"
+
+
+def test_a_stream_body_that_unpacks_beyond_the_limit_is_refused(world: Any) -> None:
+    replica, secret = world.attempt(world.job(world.project()))
+    url = f"{PREFIX}/runs/{replica.run_id}/streams/logs/bomb"
+    headers = {**world.headers(secret), "Content-Type": "application/zstd"}
+    query = {"offset": 0, "writer": "w1"}
+    bomb = compress(b"\0" * (64 << 20))
+    assert world.client.request("PUT", url, headers=headers, params=query, content=bomb).status_code == 413
+    assert world.client.request("PUT", url, headers=headers, params=query, content=b"no zstd").status_code == 422

@@ -170,6 +170,7 @@ def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], 
         platform.wakeups.close()
         for worker in workers:
             worker.join(timeout=5.0)
+        keeper.retire()
 
     return lifespan
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from headway.domain.base import now
 from headway.domain.runs import Run, Stream, StreamCommit
 from headway.domain.users import Permission
-from headway.errors import OffsetConflictError, PermissionDeniedError
+from headway.errors import ConflictError, OffsetConflictError, PermissionDeniedError
 from headway.server.actions.lookup import find_run
 from headway.server.context import Caller, Platform
 
@@ -53,6 +53,8 @@ def append(
         if stream.writer_id != writer or offset > stream.committed:
             raise _conflict(stream, offset, writer)
         fresh = data[stream.committed - offset :]
+        if fresh and stream.closed:
+            raise ConflictError(f"The stream {name!r} is complete; nothing can be added to it.")
         if not fresh and stream.closed >= close and stream.committed:
             return StreamCommit(committed=stream.committed)
         if fresh:

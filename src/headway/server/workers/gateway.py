@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -44,6 +45,14 @@ class GatewayKeeper:
             needed = bool(session.deployments.all())
         if needed:
             self.ensure()
+
+    def retire(self) -> None:
+        """At the server's end: a gateway with nothing to serve ends too; one with deployments goes on."""
+        with self._platform.storage.read() as session:
+            needed = bool(session.deployments.all())
+        record = read_record(self._directory)
+        if not needed and record is not None and is_alive(record.identity):
+            os.kill(record.identity.pid, signal.SIGTERM)
 
     def url(self) -> str:
         """The gateway's address, chosen at the first call and kept for ever."""
