@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from headway import Client
+from headway.domain.base import new_id
 from headway.testing.faults import seeded
 from headway.testing.server import ServerProcess
 
@@ -39,3 +40,12 @@ def client(own_server: ServerProcess, connect: Callable[[ServerProcess], Client]
     found = connect(own_server)
     found.projects.create("faults")
     return found
+
+
+@pytest.fixture
+def client_of_running(running_server: ServerProcess) -> Iterator[Client]:
+    """A client with a new project on the server that a module's tests share, for faults that it survives."""
+    with Client(running_server.url, running_server.token) as administrator:
+        project = administrator.projects.create(new_id("project"))
+    with Client(running_server.url, running_server.token, project=project.name) as found:
+        yield found
