@@ -29,6 +29,52 @@ from headway.serving.http.server import HttpServer
 
 GATEWAY_TOKEN = "hw_gateway-secret"
 
+HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+
+SMUGGLING = {
+    "length and chunked": HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked and length": HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "two equal lengths": HEAD + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    "two lengths": HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+    "list of lengths": HEAD + b"Content-Length: 3, 3\r\n\r\nabc",
+    "plus length": HEAD + b"Content-Length: +3\r\n\r\nabc",
+    "minus length": HEAD + b"Content-Length: -3\r\n\r\nabc",
+    "hex length": HEAD + b"Content-Length: 0x3\r\n\r\nabc",
+    "empty length": HEAD + b"Content-Length: \r\n\r\nabc",
+    "huge length": HEAD + b"Content-Length: 99999999999999999999999\r\n\r\nabc",
+    "unknown coding": HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunked not last": HEAD + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "gzip, chunked": HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked and identity": HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "vertical tab coding": HEAD + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+    "quoted coding": HEAD + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n',
+    "chunked in HTTP/1.0": b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "space before colon": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 3\r\n\r\nabc",
+    "folded header": HEAD + b"X: a\r\n b\r\n\r\n",
+    "folded coding": HEAD + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+    "bare LF lines": b"POST / HTTP/1.1\nHost: a\nContent-Length: 0\n\n",
+    "bare LF after header": HEAD + b"X: a\nContent-Length: 3\r\n\r\nabc",
+    "bare CR in header": HEAD + b"X: a\rContent-Length: 3\r\n\r\nabc",
+    "NUL in header": HEAD + b"X: a\x00b\r\n\r\n",
+    "header without colon": HEAD + b"X\r\n\r\n",
+    "header without name": HEAD + b": x\r\n\r\n",
+    "negative chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n",
+    "0x chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
+    "overflowing chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFFF\r\nabc",
+    "chunk with bare LF": HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+    "chunk too long": HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+    "no Host": b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "two Hosts": HEAD + b"Host: other\r\nContent-Length: 0\r\n\r\n",
+    "absolute target": b"POST http://other/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    "control in target": b"POST /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "unknown method": b"SMUGGLE / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "HTTP/0.9": b"GET /\r\n\r\n",
+    "HTTP/1.2": b"POST / HTTP/1.2\r\nHost: a\r\n\r\n",
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+}
+
 PREDICTOR = """
 import os, time, threading, signal
 import numpy as np
@@ -118,6 +164,12 @@ class Process:
         self.popen.stdout.close()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with the argument ``smuggled`` runs once for each request that two parsers could read differently."""
+    if "smuggled" in metafunc.fixturenames:
+        metafunc.parametrize("smuggled", SMUGGLING.values(), ids=list(SMUGGLING))
+
+
 @pytest.fixture(scope="module")
 def spawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Process]]:
     """Starts processes that end with the module."""
@@ -172,11 +224,13 @@ class FeedServer:
         self._changed = threading.Condition()
         self._listener: ThreadingHTTPServer | None = None
 
-    def publish(self, *routes: Route) -> None:
+    def publish(self, *routes: Route, quietly: bool = False) -> None:
+        """Change the routes; ``quietly`` leaves a long poll that waits in the dark."""
         with self._changed:
             self.version += 1
             self.routes = routes
-            self._changed.notify_all()
+            if not quietly:
+                self._changed.notify_all()
 
     def start(self) -> None:
         feed = self
@@ -341,6 +395,7 @@ class EchoServer:
         self.seen: list[Request] = []
         self.cancelled = threading.Event()
         self.release = threading.Event()
+        self.holding = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: uvloop.run(self._serve()), daemon=True)
         self._thread.start()
@@ -366,7 +421,7 @@ class EchoServer:
         if request.path == "/large":
             return Response(200, b"x" * int(request.query))
         try:
-            while request.path == "/wait" and not self.release.is_set():
+            while (self.holding or request.path == "/wait") and not self.release.is_set():
                 await asyncio.sleep(0.005)
         except asyncio.CancelledError:
             self.cancelled.set()

@@ -44,7 +44,7 @@ def save(directory, estimator, name="model.skops"):
     [
         "class Predictor:\n    def __init__(self, model_dir): self.d = model_dir\n    def predict(self, x): return self.d",
         "class Model:\n    def __init__(self, anything): self.d = anything\n    def predict(self, x): return self.d",
-        "class Model:\n    def __init__(self, model_dir='', k=1): self.d = model_dir\n    def predict(self, x): return self.d",
+        "class Model:\n    def __init__(self, model_dir=''): self.d = model_dir\n    def predict(self, _): return self.d",
     ],
 )
 def test_a_class_that_asks_for_the_directory_gets_it(tmp_path, text):

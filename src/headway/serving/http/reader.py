@@ -64,6 +64,7 @@ class RequestReader:
         """Bytes of the budget that the unfinished request holds."""
         self._parser = httptools.HttpRequestParser(self)
         self._closing = False
+        self._begun = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -81,9 +82,12 @@ class RequestReader:
         """
         if self._closing:
             raise refuse(400, "Data follows a request that asked to close the connection.")
-        self._count_raw(len(data))
+        begun = self._begun
+        self._count_framing(len(data))
         try:
             self._parser.feed_data(data)
+            if self._begun == begun:
+                self._count_head(len(data))
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
@@ -91,12 +95,15 @@ class RequestReader:
         except httptools.HttpParserError as error:
             raise refuse(400, f"Malformed request: {error}.") from None
 
-    def _count_raw(self, count: int) -> None:
-        """Bound what no callback reports: a header that never ends, chunk extensions, trailers."""
+    def _count_head(self, count: int) -> None:
+        """Bound a header that never ends, of which no callback tells: these bytes were all of one head."""
         if self.phase is Phase.HEAD:
             self._head_size += count
             self._check_head()
-        elif self.phase is Phase.BODY:
+
+    def _count_framing(self, count: int) -> None:
+        """Bound chunk extensions and trailers, of which no callback tells either."""
+        if self.phase is Phase.BODY:
             self._raw += count
             if self._raw > self.limits.head + CHUNK_OVERHEAD + 8 * (self._size + count):
                 raise refuse(400, "The chunked body is mostly framing.")
@@ -119,6 +126,7 @@ class RequestReader:
         if self._closing:
             raise refuse(400, "Data follows a request that asked to close the connection.")
         self._begin()
+        self._begun += 1
         self.phase = Phase.HEAD
 
     def on_url(self, url: bytes) -> None:
