@@ -434,7 +434,7 @@ class EchoServer:
         assert not self._thread.is_alive()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def echo() -> Iterator[Callable[..., EchoServer]]:
     """Starts a server with some limits changed."""
     started: list[EchoServer] = []

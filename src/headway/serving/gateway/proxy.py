@@ -131,8 +131,9 @@ def _retry(seconds: int) -> tuple[tuple[str, str], ...]:
 def build_message(request: Request, address: str, path: str, verb: str) -> bytes:
     """The request anew: one path, one length, and of its headers only those that are meant for the end."""
     named = {word.strip().lower() for value in request.values(b"connection") for word in value.split(b",")}
-    target = f"{path}:{verb}" if verb == "predict" else f"{path}/{verb}"
-    parts = [f"{request.method} {target} HTTP/1.1\r\nhost: {address}\r\n".encode("latin-1")]
+    # A HEAD is asked for as a GET: the answer's body is left out when it is written to the client.
+    method, target = ("POST", f"{path}:{verb}") if verb == "predict" else ("GET", f"{path}/{verb}")
+    parts = [f"{method} {target} HTTP/1.1\r\nhost: {address}\r\n".encode("latin-1")]
     for name, value in request.headers:
         if name not in _NOT_FORWARDED and name not in named:
             parts.append(b"%b: %b\r\n" % (name, value))
