@@ -13,6 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from headway.cli.errors import READER_GONE
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -64,12 +68,12 @@ def clean(text: str, *, keep_colours: bool = False) -> str:
 
 def say(text: str = "") -> None:
     """One line on stdout, flushed, so that a reader through a pipe sees it at once."""
+    encoding = sys.stdout.encoding or "ascii"
     try:
-        sys.stdout.write(f"{text}\n")
-    except UnicodeEncodeError:
-        encoding = sys.stdout.encoding or "ascii"
         sys.stdout.write(f"{text.encode(encoding, 'backslashreplace').decode(encoding)}\n")
-    sys.stdout.flush()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise typer.Exit(READER_GONE) from None
 
 
 def note(text: str) -> None:
