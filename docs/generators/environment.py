@@ -10,7 +10,7 @@ from generators.markdown import code, table
 
 SOURCES = (Path(headway.__file__).parent, Path(__file__).parents[2] / "compat" / "gradient")
 OWN_NAME = re.compile(r"\b(?:HEADWAY|PS|PAPERSPACE)_[A-Z0-9]+(?:_[A-Z0-9]+)*\b")
-INTERNAL = {"HEADWAY_GIT_USERNAME", "HEADWAY_GIT_PASSWORD", "HEADWAY_TEST_FULL", "HEADWAY_TEST_SEED"}
+INTERNAL = {"HEADWAY_GIT_USERNAME", "HEADWAY_GIT_PASSWORD", "HEADWAY_TEST", "HEADWAY_TEST_FULL", "HEADWAY_TEST_SEED"}
 """Between the agent and the git program it starts, and of this repository's tests (CONTRIBUTING.md)."""
 
 CLIENT = {
