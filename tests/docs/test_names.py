@@ -19,6 +19,8 @@ PARTS = sorted(path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" o
 PATH = re.compile(r"[\w.-]+(?:/[\w.-]*)*(?:/|\.(?:py|md|toml|txt|yaml|json|log|db|key))")
 NAME = re.compile(rf"(?:headway\.)?(?:{'|'.join(PARTS)})(?:\.\w+)+")
 RUN_TIME = (
+    "../",
+    "build/",
     "blobs/",
     "segments/",
     "gateway/",
