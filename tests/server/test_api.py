@@ -229,3 +229,9 @@ def test_a_stream_body_that_unpacks_beyond_the_limit_is_refused(world: Any) -> N
     bomb = compress(b"\0" * (64 << 20))
     assert world.client.request("PUT", url, headers=headers, params=query, content=bomb).status_code == 413
     assert world.client.request("PUT", url, headers=headers, params=query, content=b"no zstd").status_code == 422
+
+
+def test_the_list_of_tokens_shows_people_and_not_attempts(world: Any) -> None:
+    world.attempt(world.job(world.project()))
+    answer = world.client.get(f"{PREFIX}/tokens", headers=world.headers(world.admin_token), params={"limit": 1000})
+    assert {token["kind"] for token in answer.json()["items"]} == {"user"}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.cluster import KMeans
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
@@ -169,6 +170,12 @@ def test_untrusted_types_are_named_and_not_loaded(tmp_path):
     save(tmp_path, make_pipeline(FunctionTransformer(write), LogisticRegression().fit(X, Y)))
     with pytest.raises(ModelLoadError, match=r"not trusted: .*write"):
         load_model(tmp_path)
+
+
+def test_a_forest_is_served(tmp_path):
+    forest = RandomForestClassifier(n_estimators=3, random_state=0).fit(X, Y)
+    model = load_model(save(tmp_path, forest))
+    assert model.predict(X, columns=True)["classes"].tolist() == forest.predict(X).tolist()
 
 
 def test_a_pickle_behind_the_right_name_is_not_unpickled(tmp_path):

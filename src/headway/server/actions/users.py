@@ -102,9 +102,10 @@ def _add(session: Session, caller: Caller, request: TokenCreate, user: User, pro
 
 
 def list_tokens(platform: Platform, caller: Caller, page: PageRequest) -> Page[Token]:
-    """One's own tokens; all of them for a server admin."""
+    """One's own tokens; everybody's for a server admin. Those of jobs and gateways come and go by themselves."""
     with platform.storage.read() as session:
-        return session.tokens.list(page, user_id=None if caller.admin else caller.user.id)
+        user_id = None if caller.admin else caller.user.id
+        return session.tokens.list(page, user_id=user_id, kind=TokenKind.USER)
 
 
 def revoke_token(platform: Platform, caller: Caller, token_id: str) -> None:

@@ -1,4 +1,4 @@
-"""scikit-learn estimators saved by skops: no pickle, and no type that skops does not trust by default."""
+"""scikit-learn estimators saved by skops: no pickle, and no type but those that skops or :data:`TRUSTED` names."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from sklearn.base import is_classifier
 from headway.errors import ModelLoadError
 
 PREFERRED_FILE = "model.skops"
+TRUSTED = ("sklearn.tree._tree.Tree",)
+"""scikit-learn's own compiled tree, which every forest is made of and skops leaves to its user to trust. Loading one calls
+no code of the file's; a forged one could at worst crash the replica, as a predict.py beside it could."""
 
 
 class SklearnRuntime:
@@ -29,7 +32,7 @@ class SklearnRuntime:
                 hint="Save the model without them, or serve it through a predict.py that trusts them.",
             )
         try:
-            estimator = skops.io.load(path, trusted=[])
+            estimator = skops.io.load(path, trusted=list(TRUSTED))
         except Exception as error:  # the file is a peer's: whatever goes wrong in it is the reason
             raise _unreadable(path, error) from error
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
@@ -48,7 +51,7 @@ def _find(model_dir: Path) -> Path:
 
 def _untrusted(path: Path) -> list[str]:
     try:
-        return sorted(skops.io.get_untrusted_types(file=path))
+        return sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
     except Exception as error:  # as above
         raise _unreadable(path, error) from error
 

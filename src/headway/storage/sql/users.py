@@ -51,8 +51,10 @@ class Tokens(KeyedTable[Token]):
     def by_digest(self, digest: str) -> Token | None:
         return self._first(self.table.c.digest == digest)
 
-    def list(self, page: PageRequest, *, user_id: str | None = None) -> Page[Token]:
-        return self._page(page, equal(self.table.c.user_id, user_id))
+    def list(self, page: PageRequest, *, user_id: str | None = None, kind: TokenKind | None = None) -> Page[Token]:
+        columns = self.table.c
+        chosen = None if kind is None else kind.value
+        return self._page(page, equal(columns.user_id, user_id), equal(columns.kind, chosen))
 
     def usable_digests(self) -> Sequence[tuple[Token, str]]:
         columns = self.table.c
