@@ -1,6 +1,7 @@
 # Everything a user or CI needs. Needs git, make and Python >= 3.10 with venv; nothing else, and no root but for
 # test-system.
 #
+#   make setup         the virtual environment that all others need; they make it by themselves
 #   make demo          the main job from end to end, on a server of its own
 #   make check         style, types, import directions
 #   make test          all tests that need no root and no Debian packages

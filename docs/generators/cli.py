@@ -55,7 +55,7 @@ def _summary(command: Any) -> str:
 def _command(words: str, command: Any) -> str:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option"]
-    usage = " ".join([words, *(_shown_argument(p) for p in arguments), *(["[OPTIONS]"] if options else [])])
+    usage = " ".join([words, *(["[OPTIONS]"] if options else []), *(_shown_argument(p) for p in arguments)])
     rows = [(code(_shown_argument(p)), p.help or "") for p in arguments]
     rows += [(code(_shown_option(p)), _about(p)) for p in options]
     parts = [f"## {words}\n", f"    {usage}\n", prose(command.help) + "\n"]

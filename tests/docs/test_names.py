@@ -103,3 +103,12 @@ def anchors(document: Path) -> set[str]:
 def test_the_architecture_page_has_a_line_for_every_part_of_the_package() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     assert [part for part in PARTS if not part.startswith("__") and f"`{part}" not in text] == []
+
+
+def test_every_make_target_that_is_named_exists_and_is_explained() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())  # type: ignore[index]
+    documents = "\n".join(path.read_text(encoding="utf-8") for path in WRITTEN)
+    named = set(re.findall(r"`?make ([a-z][a-z-]*)`", documents))
+    assert named <= targets
+    assert {target for target in targets if f"make {target}" not in makefile} == set()
