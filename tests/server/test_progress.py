@@ -139,6 +139,38 @@ def test_a_stop_that_was_asked_for_is_no_failure() -> None:
     assert final.job.failure is None
 
 
+def test_an_earlier_failure_that_is_told_later_takes_the_blame() -> None:
+    """A replica reports its end only after its log is shipped: its victim may well be quicker."""
+    victim = make_replica(0, ReplicaPhase.EXITED, exit_code=1, finished_at=MOMENT + timedelta(seconds=1))
+    culprit = make_replica(1, ReplicaPhase.RUNNING)
+    look = advance(make_job(JobState.RUNNING), [victim, culprit], MOMENT + timedelta(seconds=2))
+    assert look.job.failure is not None
+    assert look.job.failure.replica == "worker-0"
+    ended = look.replicas[culprit.id].evolve(phase=ReplicaPhase.EXITED, exit_code=3, finished_at=MOMENT)
+    final = advance(look.job, [victim, ended], MOMENT + timedelta(seconds=3))
+    assert final.job.failure is not None
+    assert (final.job.failure.replica, final.job.failure.exit_code) == ("worker-1", 3)
+    assert moves(final) == ["failed"]
+    assert "worker-1" in final.moves[-1][1]
+
+
+def test_a_background_replica_that_is_lost_before_it_was_seen_to_run_does_not_block_success() -> None:
+    roles = {"worker": {"command": "x"}, "ps": {"command": "x"}}
+    worker = make_replica(0, ReplicaPhase.EXITED, exit_code=0)
+    server = make_replica(1, ReplicaPhase.PREPARED, role="ps")
+    look = advance(make_job(JobState.NETWORK_SETUP, roles=roles), [worker, server], MOMENT)
+    lost = look.replicas[server.id].evolve(phase=ReplicaPhase.LOST, finished_at=MOMENT)
+    final = advance(look.job, [worker, lost], MOMENT)
+    assert moves(final) == ["running", "succeeded"]
+
+
+def test_a_hard_stop_leaves_no_time() -> None:
+    running = [make_replica(rank, ReplicaPhase.RUNNING) for rank in (0, 1)]
+    job = make_job(JobState.STOPPING, stop_requested=True, stop_hard=True, ending_since=MOMENT)
+    assert advance(job, running, MOMENT).hard_stop
+    assert not advance(job.evolve(stop_hard=False), running, MOMENT).hard_stop
+
+
 phases = st.sampled_from(list(ReplicaPhase))
 codes = st.sampled_from([None, 0, 1])
 

@@ -52,7 +52,7 @@ class Deployment(Record):
     labels: dict[str, str] = {}
     replicas: tuple[ReplicaStatus, ...] = ()
     failures: int = 0
-    """Replicas that ended badly since the last time all were running."""
+    """Replicas that ended badly lately; forgotten once all have answered for a while."""
     next_start_at: Timestamp | None = None
     """After failures: when the next replica is started."""
     last_number: int = 0

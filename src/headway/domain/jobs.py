@@ -268,6 +268,8 @@ class Job(Record):
     attempt_id: str | None = None
     retries_used: int = 0
     stop_requested: bool = False
+    stop_hard: bool = False
+    """Whether the stop that was asked for leaves no grace period."""
     ending_since: Timestamp | None = None
     """When the replicas of the present attempt were told to end."""
     failure: Failure | None = None

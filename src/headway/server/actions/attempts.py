@@ -100,17 +100,23 @@ def base_spec(
         rank=replica.rank,
         world_size=world_size,
         command=command,
-        environment=gpu_environment(platform, attempt, replica),
+        environment=with_gpus(platform, attempt, replica, {}),
         server=ServerAddress(url=platform.url, address_file=str(platform.address_file)),
         token=platform.attempt_secret(attempt.id),
     )
 
 
-def gpu_environment(platform: Platform, attempt: Attempt, replica: Replica) -> dict[str, str]:
-    """CUDA_VISIBLE_DEVICES: the replica's own GPUs, or none of them where others might use them."""
+def with_gpus(platform: Platform, attempt: Attempt, replica: Replica, wanted: dict[str, str]) -> dict[str, str]:
+    """``wanted`` with CUDA_VISIBLE_DEVICES: the replica's own GPUs whatever was wanted, or none of them by default."""
     if replica.name in attempt.gpus:
-        return {"CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in attempt.gpus[replica.name])}
-    return {"CUDA_VISIBLE_DEVICES": ""} if platform.engine.capacity().gpu else {}
+        return {**wanted, "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in attempt.gpus[replica.name])}
+    return {"CUDA_VISIBLE_DEVICES": "", **wanted} if platform.engine.capacity().gpu else wanted
+
+
+def locked_replicas(session: Session, attempt_id: str) -> list[Replica]:
+    """The replicas of an attempt, by rank, as they are until the session ends: lists alone do not lock, and a report
+    that came in between would be undone."""
+    return [session.replicas.get(replica.id) for replica in session.replicas.of_attempt(attempt_id)]
 
 
 def end_attempt(session: Session, attempt: Attempt, *, succeeded: bool) -> None:

@@ -39,8 +39,20 @@ def check_possible(need: Need, capacity: Capacity) -> None:
             )
 
 
+LOCK_SETTING = "capacity.lock"
+
+
+def lock(session: Session) -> None:
+    """Keep every other session that reserves waiting until this one ends, so that nothing is given to two."""
+    if session.settings.find(LOCK_SETTING) is None:
+        session.settings.put(LOCK_SETTING, "")
+
+
 def reserve(session: Session, need: Need, capacity: Capacity) -> tuple[dict[str, tuple[int, ...]], str]:
-    """GPU indices for each replica name and an empty text, or the reason in words why the gang must wait."""
+    """GPU indices for each replica name and an empty text, or the reason in words why the gang must wait.
+
+    What it says holds until the session ends only after :func:`lock`.
+    """
     taken_gpus, taken_memory = _taken(session)
     free = [index for index in range(capacity.gpu) if index not in taken_gpus]
     if need.gpu > len(free):

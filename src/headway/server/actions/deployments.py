@@ -8,6 +8,7 @@ from datetime import datetime
 from headway.domain.base import Page, PageRequest, new_id, now
 from headway.domain.deployments import DeployedVersion, Deployment, DeploymentCreate, DeploymentState
 from headway.domain.models import SERVED_RUNTIMES, ModelVersion
+from headway.domain.projects import Project
 from headway.domain.replicas import OwnerKind, ReplicaStatus
 from headway.domain.runs import Run, RunState
 from headway.domain.users import Permission
@@ -24,17 +25,7 @@ SERVER_ROLE = "server"
 def create(platform: Platform, caller: Caller, request: DeploymentCreate, gateway_url: str) -> Deployment:
     """Record a deployment. ``gateway_url`` is where its endpoint will be for life."""
     with platform.storage.write() as session:
-        project = find_project(session, caller, request.project, Permission.WRITE)
-        version = resolve_version(session, caller, request.model, project.id)
-        check_servable(version)
-        check_possible(
-            need_of(session, {SERVER_ROLE: (request.instance_type, request.replicas)}), platform.engine.capacity()
-        )
-        if session.deployments.by_name(project.id, request.name) is not None:
-            raise ConflictError(
-                f"There is a deployment {request.name!r} in this project already.",
-                hint="Choose another name, or delete that one first.",
-            )
+        project, version = _checked(platform, session, caller, request)
         deployment = _new_deployment(request, project.id, version, caller.user.id, gateway_url)
         session.runs.add(
             Run(
@@ -60,6 +51,34 @@ def create(platform: Platform, caller: Caller, request: DeploymentCreate, gatewa
         )
         caller.remember(session, deployment)
         return deployment
+
+
+def check(platform: Platform, caller: Caller, request: DeploymentCreate) -> None:
+    """Raises what :func:`create` would, and makes nothing."""
+    with platform.storage.read() as session:
+        _checked(platform, session, caller, request)
+
+
+def _checked(
+    platform: Platform, session: Session, caller: Caller, request: DeploymentCreate
+) -> tuple[Project, ModelVersion]:
+    project = find_project(session, caller, request.project, Permission.WRITE)
+    version = resolve_version(session, caller, request.model, project.id)
+    if version.project_id != project.id:
+        raise InvalidRequestError(
+            f"The model version {version.id!r} belongs to another project than {project.name!r}.",
+            hint="Deploy it in its own project, or register its files in this one.",
+        )
+    check_servable(version)
+    check_possible(
+        need_of(session, {SERVER_ROLE: (request.instance_type, request.replicas)}), platform.engine.capacity()
+    )
+    if session.deployments.by_name(project.id, request.name) is not None:
+        raise ConflictError(
+            f"There is a deployment {request.name!r} in this project already.",
+            hint="Choose another name, or delete that one first.",
+        )
+    return project, version
 
 
 def check_servable(version: ModelVersion) -> None:

@@ -194,9 +194,7 @@ def stop(platform: Platform, caller: Caller, job_id: str, *, hard: bool = False)
             return job
         if not job.stop_requested:
             record(session, "job.stop_requested", job.id, project_id=job.project_id, actor=caller.user.id, hard=hard)
-        job = job.evolve(stop_requested=True)
-        if hard:
-            job = job.evolve(spec=job.spec.model_copy(update={"grace_seconds": 0.0}))
+        job = job.evolve(stop_requested=True, stop_hard=job.stop_hard or hard)
         if job.state in (JobState.CREATED, JobState.QUEUED, JobState.RETRYING, JobState.PREEMPTED):
             job = move(session, job, JobState.STOPPED, "stopped before it ran", actor=caller.user.id)
         session.jobs.put(job)
@@ -216,7 +214,13 @@ def retry(platform: Platform, caller: Caller, job_id: str) -> Job:
             )
         job = move(session, job, JobState.QUEUED, "asked to retry", actor=caller.user.id)
         job = job.evolve(
-            stop_requested=False, failure=None, retries_used=0, finished_at=None, started_at=None, ending_since=None
+            stop_requested=False,
+            stop_hard=False,
+            failure=None,
+            retries_used=0,
+            finished_at=None,
+            started_at=None,
+            ending_since=None,
         )
         session.jobs.put(job)
         run = session.runs.find(job.run_id)

@@ -22,22 +22,26 @@ class CleaningWorker:
         self._platform = platform
 
     def look(self) -> None:
-        engine = self._platform.engine
-        known = self._known()
-        for token in engine.list():
-            attempt = known.get(token)
-            if attempt is None:
-                engine.stop(token, hard=True)
-            elif attempt.ended_at is None or not self._due(attempt):
-                continue
-            if isinstance(engine, ForgetsAttempts) and self._quiet(token):
-                engine.forget(token)
+        # An attempt is recorded before it is placed: asked in this order, nothing that is placed meanwhile is unknown.
+        tokens = self._platform.engine.list()
+        with self._platform.storage.read() as session:
+            known = {attempt.token: attempt for attempt in session.attempts.by_tokens(tokens)}
+        for token in tokens:
+            try:
+                self._clean(token, known.get(token))
+            except Exception:
+                logger.exception("attempt %s: it could not be cleaned up; it is tried again", token)
         with self._platform.storage.write() as session:
             session.idempotency.delete_before(now() - KEEP_ANSWERS)
 
-    def _known(self) -> dict[str, Attempt]:
-        with self._platform.storage.read() as session:
-            return {attempt.token: attempt for attempt in session.attempts.by_tokens(self._platform.engine.list())}
+    def _clean(self, token: str, attempt: Attempt | None) -> None:
+        engine = self._platform.engine
+        if attempt is None:
+            engine.stop(token, hard=True)
+        elif not self._due(attempt):
+            return
+        if isinstance(engine, ForgetsAttempts) and self._quiet(token):
+            engine.forget(token)
 
     def _due(self, attempt: Attempt) -> bool:
         keep = timedelta() if attempt.succeeded else timedelta(hours=self._platform.keep_failed_hours)

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from headway.domain.base import now
 from headway.domain.deployments import DeployedVersion, Deployment, DeploymentState
 from headway.domain.replicas import Action, Attempt, Directive, OwnerKind, Replica, ReplicaPhase, ReplicaSpec
-from headway.errors import EngineError
+from headway.errors import HeadwayError, NotFoundError
 from headway.server.actions import capacity
-from headway.server.actions.attempts import add_attempt, base_spec, end_attempt
+from headway.server.actions.attempts import add_attempt, base_spec, end_attempt, with_gpus
 from headway.server.actions.deployments import SERVER_ROLE, move
 from headway.server.context import Platform
 from headway.server.workers.progress import HARD_STOP_AFTER, lost_replicas, mark_lost
@@ -27,6 +27,10 @@ GRACE_SECONDS = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 FREE_FAILURES = 1
 """Replacements that start at once; later ones wait, twice as long each time."""
+STEADY = timedelta(seconds=10)
+"""How long all replicas must have answered until earlier failures are forgotten."""
+CARRIED_FAILURES = 2
+"""How many failures count until then: a replica that dies as soon as it answers is not replaced at once for ever."""
 ERROR_AFTER = 3
 """Failures without success after which the state says error."""
 HEALTH_PATH = "/health"
@@ -79,6 +83,7 @@ class DeploymentWorker:
         self._end_slow(one)
         if not self._pacer.due(one.attempt.id):
             return
+        asked = now()
         for seen in lost_replicas([one.replica], platform.engine.observe(one.attempt.token)):
             with leased(platform, f"attempt:{one.attempt.id}") as lease:
                 if lease is None:
@@ -88,7 +93,7 @@ class DeploymentWorker:
                     lease.check(session)
                     replica = session.replicas.find(seen.replica_id)
                     if replica is not None and not replica.phase.ended:
-                        session.replicas.put(mark_lost(replica, seen, now()))
+                        session.replicas.put(mark_lost(replica, seen, asked))
 
     def _end_slow(self, one: Placed) -> None:
         """A replica that was told to stop and did not is ended by the engine."""
@@ -103,51 +108,56 @@ class DeploymentWorker:
         if any(one.replica.phase.ended for one in placed):
             return True
         if deployment.desired is DeploymentState.STOPPED:
-            return bool(_to_stop(placed)) or not placed
-        state, reason = present_state(deployment, placed)
-        return (state, reason) != (deployment.state, deployment.reason) or wanted_now(deployment, placed, moment) > 0
+            return bool(serving(placed)) or not placed
+        if wanted_now(deployment, placed, moment) > 0 or steady(deployment, moment):
+            return True
+        return present_state(deployment, placed) != (deployment.state, deployment.reason)
 
     def _apply(self, session: Session, deployment: Deployment, moment: datetime) -> None:
-        for one in load_placed(session, deployment):
+        before = deployment
+        for one in locked_placed(session, deployment):
             if one.replica.phase.ended:
                 deployment = _bury(session, deployment, one, moment)
-        placed = load_placed(session, deployment)
+        placed = locked_placed(session, deployment)
         if deployment.desired is DeploymentState.STOPPED:
             _tell_all_to_stop(session, placed, moment)
             if not placed and deployment.state is not DeploymentState.STOPPED:
                 deployment = move(session, deployment, DeploymentState.STOPPED, "stopped on request", moment=moment)
+        else:
+            deployment, added, waiting = self._add_missing(session, deployment, placed, moment)
+            deployment = _tell_state(session, deployment, [*placed, *added], waiting, moment)
+        # What waits for room is looked at again and again: writing what did not change would wake the next look at once.
+        if deployment != before:
             session.deployments.put(deployment)
-            return
-        deployment, added = self._add_missing(session, deployment, placed, moment)
-        state, reason = present_state(deployment, [*placed, *added])
-        if state is DeploymentState.RUNNING:
-            deployment = deployment.evolve(failures=0, next_start_at=None)
-        if state is not deployment.state:
-            deployment = move(session, deployment, state, reason, moment=moment)
-        session.deployments.put(deployment.evolve(reason=reason))
 
     def _add_missing(
         self, session: Session, deployment: Deployment, placed: Sequence[Placed], moment: datetime
-    ) -> tuple[Deployment, list[Placed]]:
+    ) -> tuple[Deployment, list[Placed], str]:
+        """The deployment, the replicas that were added, and what the others wait for."""
         added: list[Placed] = []
         if wanted_now(deployment, placed, moment) <= 0:
-            return deployment, added
+            return deployment, added, ""
+        capacity.lock(session)
         for version in deployment.versions:
-            have = sum(one.attempt.model_version_id == version.model_version_id for one in placed)
+            have = sum(one.attempt.model_version_id == version.model_version_id for one in serving(placed))
             for _ in range(version.replicas - have):
                 one = self._add_replica(session, deployment, version)
-                if one is None:
-                    return deployment, added
+                if isinstance(one, str):
+                    return deployment, added, one
                 added.append(one)
                 deployment = deployment.evolve(last_number=one.attempt.number)
-        return deployment, added
+        return deployment, added, ""
 
-    def _add_replica(self, session: Session, deployment: Deployment, version: DeployedVersion) -> Placed | None:
+    def _add_replica(self, session: Session, deployment: Deployment, version: DeployedVersion) -> Placed | str:
+        """The replica, recorded; or why it must wait."""
         platform = self._platform
-        need = capacity.need_of(session, {SERVER_ROLE: (version.instance_type, 1)})
+        try:
+            need = capacity.need_of(session, {SERVER_ROLE: (version.instance_type, 1)})
+        except NotFoundError as error:
+            return f"waiting for its instance type: {error.message}"
         gpus, waiting = capacity.reserve(session, need, platform.engine.capacity())
         if waiting:
-            return None
+            return waiting
         attempt, replicas = add_attempt(
             platform,
             session,
@@ -182,17 +192,19 @@ class DeploymentWorker:
             problem = ""
             try:
                 platform.engine.start([spec])
-            except EngineError as error:
+            except HeadwayError as error:
                 problem = str(error)
             with platform.storage.write() as session:
                 lease.check(session)
                 attempt = session.attempts.find(one.attempt.id)
-                if attempt is None:
-                    return
-                session.attempts.put(attempt.evolve(placed=True))
-                if problem:
-                    lost = one.replica.evolve(phase=ReplicaPhase.LOST, reason=problem, finished_at=now())
+                if attempt is not None:
+                    session.attempts.put(attempt.evolve(placed=True))
+                replica = session.replicas.find(one.replica.id)
+                if replica is not None and problem:
+                    lost = replica.evolve(phase=ReplicaPhase.LOST, reason=problem, finished_at=now())
                     session.replicas.put(lost)
+            if attempt is None or problem:
+                platform.engine.stop(one.attempt.token, hard=True)
 
 
 def all_placed(session: Session) -> dict[str, list[Placed]]:
@@ -209,25 +221,58 @@ def load_placed(session: Session, deployment: Deployment) -> list[Placed]:
     return [Placed(attempt, replica) for attempt in attempts for replica in session.replicas.of_attempt(attempt.id)]
 
 
+def locked_placed(session: Session, deployment: Deployment) -> list[Placed]:
+    """As :func:`load_placed`, each as it is until the write session ends."""
+    return [
+        Placed(session.attempts.get(one.attempt.id), session.replicas.get(one.replica.id))
+        for one in load_placed(session, deployment)
+    ]
+
+
+def serving(placed: Sequence[Placed]) -> list[Placed]:
+    """Those that are not told to stop: only they count."""
+    return [one for one in placed if one.replica.directive.action is not Action.STOP]
+
+
 def wanted_now(deployment: Deployment, placed: Sequence[Placed], moment: datetime) -> int:
     """How many replicas are to be started now."""
     if deployment.next_start_at is not None and moment < deployment.next_start_at:
         return 0
-    return deployment.replica_count - len(placed)
+    return deployment.replica_count - len(serving(placed))
 
 
-def present_state(deployment: Deployment, placed: Sequence[Placed]) -> tuple[DeploymentState, str]:
-    """State and reason of a deployment that should run, from its replicas."""
+def steady(deployment: Deployment, moment: datetime) -> bool:
+    """Whether all replicas have answered for so long that earlier failures are to be forgotten."""
+    running = deployment.state is DeploymentState.RUNNING and deployment.failures > 0
+    return running and moment - deployment.state_changed_at >= STEADY
+
+
+def present_state(deployment: Deployment, placed: Sequence[Placed], waiting: str = "") -> tuple[DeploymentState, str]:
+    """State and reason of a deployment that should run, from its replicas and what the missing ones wait for."""
     wanted = deployment.replica_count
-    ready = sum(one.replica.phase is ReplicaPhase.RUNNING for one in placed)
-    if ready >= wanted:
-        return DeploymentState.RUNNING, f"{ready} of {wanted} replicas answer"
-    if deployment.failures >= ERROR_AFTER and not ready:
-        return DeploymentState.ERROR, deployment.reason
+    ready = sum(one.replica.phase is ReplicaPhase.RUNNING for one in serving(placed))
     reason = f"{ready} of {wanted} replicas answer"
-    if deployment.failures:
-        reason = deployment.reason if deployment.reason.startswith(REPLACED) else reason
-    return DeploymentState.STARTING, reason
+    if ready >= wanted:
+        return DeploymentState.RUNNING, reason
+    if waiting:
+        reason = f"{reason}; {waiting}"
+    elif deployment.failures and deployment.reason.startswith(REPLACED):
+        reason = deployment.reason
+    failing = deployment.failures >= ERROR_AFTER and not ready
+    return DeploymentState.ERROR if failing else DeploymentState.STARTING, reason
+
+
+def _tell_state(
+    session: Session, deployment: Deployment, placed: Sequence[Placed], waiting: str, moment: datetime
+) -> Deployment:
+    """``deployment`` in its present state. The caller puts it."""
+    state, reason = present_state(deployment, placed, waiting)
+    if state is not deployment.state:
+        deployment = move(session, deployment, state, reason, moment=moment)
+    if state is DeploymentState.RUNNING:
+        kept = 0 if steady(deployment, moment) else min(deployment.failures, CARRIED_FAILURES)
+        deployment = deployment.evolve(failures=kept, next_start_at=None)
+    return deployment.evolve(reason=reason)
 
 
 REPLACED = "a replica ended"
@@ -254,12 +299,8 @@ def describe_end(one: Placed) -> str:
     return f"{SERVER_ROLE}-{one.attempt.number}: {how}" + (f": {last[:300]}" if last else "")
 
 
-def _to_stop(placed: Sequence[Placed]) -> list[Placed]:
-    return [one for one in placed if one.replica.directive.action is not Action.STOP]
-
-
 def _tell_all_to_stop(session: Session, placed: Sequence[Placed], moment: datetime) -> None:
-    for one in _to_stop(placed):
+    for one in serving(placed):
         version = one.replica.directive.version + 1
         session.replicas.put(one.replica.evolve(directive=Directive(version=version, action=Action.STOP)))
         session.attempts.put(one.attempt.evolve(ending_since=moment))
@@ -271,12 +312,16 @@ def replica_spec(platform: Platform, session: Session, deployment: Deployment, o
     command = (sys.executable, "-m", "headway.serving")
     base = base_spec(platform, one.attempt, one.replica, deployment.name, 1, command)
     return base.evolve(
-        environment={
-            **base.environment,
-            **deployment.environment,
-            "HEADWAY_MODEL_NAME": deployment.name,
-            "HEADWAY_MODEL_VERSION": str(version.version),
-        },
+        environment=with_gpus(
+            platform,
+            one.attempt,
+            one.replica,
+            {
+                **deployment.environment,
+                "HEADWAY_MODEL_NAME": deployment.name,
+                "HEADWAY_MODEL_VERSION": str(version.version),
+            },
+        ),
         model_files=version.files,
         health_path=HEALTH_PATH,
         grace_seconds=GRACE_SECONDS,

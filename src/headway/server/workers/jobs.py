@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 
 from headway.domain.base import now
@@ -11,9 +12,9 @@ from headway.domain.files import FileEntry
 from headway.domain.jobs import Failure, Job, JobState
 from headway.domain.replicas import Attempt, OwnerKind, Replica, ReplicaSpec
 from headway.engines.base import AgentObservation
-from headway.errors import EngineError, HeadwayError
+from headway.errors import HeadwayError, NotFoundError
 from headway.server.actions import blobs, capacity, models
-from headway.server.actions.attempts import add_attempt, base_spec, end_attempt
+from headway.server.actions.attempts import add_attempt, base_spec, end_attempt, locked_replicas, with_gpus
 from headway.server.actions.jobs import SECRET_PREFIX, WORKSPACE_PASSWORD, WORKSPACE_USER, job_need, move
 from headway.server.actions.recording import record
 from headway.server.context import Platform
@@ -65,7 +66,7 @@ class JobWorker:
         """Reserve room and record an attempt; then let the engine start it."""
         platform = self._platform
         with platform.storage.read() as session:
-            _, waiting = capacity.reserve(session, job_need(session, job), platform.engine.capacity())
+            waiting = _why_not_now(platform, session, job)
         if waiting:
             self._explain_wait(job, f"{waiting}; {ahead} job(s) ahead" if ahead else waiting)
             return
@@ -73,6 +74,7 @@ class JobWorker:
             job = session.jobs.get(job.id)
             if job.state is not JobState.QUEUED:
                 return
+            capacity.lock(session)
             need = job_need(session, job)
             gpus, waiting = capacity.reserve(session, need, platform.engine.capacity())
             if waiting:
@@ -114,15 +116,17 @@ class JobWorker:
             problem = ""
             try:
                 platform.engine.start(specs)
-            except EngineError as error:
+            except HeadwayError as error:
                 problem = str(error)
             with platform.storage.write() as session:
                 lease.check(session)
-                attempt = session.attempts.get(attempt.id)
+                job, attempt = session.jobs.get(job_id), session.attempts.get(attempt.id)
                 if problem:
-                    self._refuse(session, session.jobs.get(job_id), attempt, problem)
+                    self._refuse(session, job, attempt, problem)
                 else:
                     session.attempts.put(attempt.evolve(placed=True))
+            if problem:
+                platform.engine.stop(attempt.token, hard=True)
 
     def _refuse(self, session: Session, job: Job, attempt: Attempt, problem: str) -> None:
         end_attempt(session, attempt, succeeded=False)
@@ -141,9 +145,10 @@ class JobWorker:
             self._start(job.id, attempt)
             return
         if self._pacer.due(attempt.id):
+            asked = now()
             lost = lost_replicas(replicas, platform.engine.observe(attempt.token))
             if lost:
-                self._take_over(attempt, lost)
+                self._take_over(attempt, lost, asked)
                 return
         if advance(job, replicas, now()):
             self._apply(job.id, attempt)
@@ -158,7 +163,7 @@ class JobWorker:
             with self._platform.storage.write() as session:
                 session.jobs.put(session.jobs.get(job.id).evolve(reason=reason))
 
-    def _take_over(self, attempt: Attempt, lost: Sequence[AgentObservation]) -> None:
+    def _take_over(self, attempt: Attempt, lost: Sequence[AgentObservation], moment: datetime) -> None:
         """Agents are gone without a last word: end what they left, save their logs, then say so."""
         platform = self._platform
         with leased(platform, f"attempt:{attempt.id}") as lease:
@@ -171,7 +176,7 @@ class JobWorker:
                 for seen in lost:
                     replica = session.replicas.get(seen.replica_id)
                     if not replica.phase.ended:
-                        session.replicas.put(mark_lost(replica, seen, now()))
+                        session.replicas.put(mark_lost(replica, seen, moment))
 
     def _apply(self, job_id: str, attempt: Attempt) -> None:
         platform = self._platform
@@ -179,16 +184,26 @@ class JobWorker:
             job = session.jobs.get(job_id)
             if job.attempt_id != attempt.id or job.state not in PLACED_STATES:
                 return
-            look = advance(job, session.replicas.of_attempt(attempt.id), now())
-            apply(session, look, session.attempts.get(attempt.id))
+            look = advance(job, locked_replicas(session, attempt.id), now())
+            if look.to_write:
+                apply(session, look, session.attempts.get(attempt.id))
         if look.hard_stop or look.attempt_over:
             platform.engine.stop(attempt.token, hard=True)
+
+
+def _why_not_now(platform: Platform, session: Session, job: Job) -> str:
+    """Why a job must wait; empty when there is room for it."""
+    try:
+        _, waiting = capacity.reserve(session, job_need(session, job), platform.engine.capacity())
+    except NotFoundError as error:
+        return f"waiting for its instance type: {error.message}"
+    return waiting
 
 
 def apply(session: Session, look: Advance, attempt: Attempt) -> None:
     """Write down what a look led to, in one transaction: replicas, outputs, model, states, in this order."""
     job = look.job
-    for replica in look.replicas.values():
+    for replica in look.directed:
         session.replicas.put(replica)
     if look.attempt_over:
         end_attempt(session, attempt, succeeded=look.succeeded)
@@ -254,7 +269,7 @@ def _job_spec(
     role = job.spec.roles[replica.role]
     base = base_spec(platform, attempt, replica, job.name, world_size, role.command)
     return base.evolve(
-        environment={**base.environment, **job.spec.environment, **role.environment},
+        environment=with_gpus(platform, attempt, replica, {**job.spec.environment, **role.environment}),
         secrets={k.removeprefix(SECRET_PREFIX): v for k, v in secrets.items() if k.startswith(SECRET_PREFIX)},
         workspace=job.spec.workspace,
         workspace_username=secrets.get(WORKSPACE_USER),

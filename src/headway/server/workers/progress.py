@@ -32,7 +32,7 @@ INTRODUCTION = (
     (JobState.NETWORK_SETTING_UP, "exchanging addresses"),
     (JobState.NETWORK_SETUP, "starting the programs"),
 )
-PASSED = {ReplicaPhase.RUNNING, ReplicaPhase.EXITED}
+PASSED = {ReplicaPhase.RUNNING, ReplicaPhase.EXITED, ReplicaPhase.LOST}
 
 
 @dataclass
@@ -48,17 +48,30 @@ class Advance:
     attempt_over: bool = False
     succeeded: bool = False
 
-    def __bool__(self) -> bool:
-        return bool(self.moves or self.hard_stop or self.attempt_over or self.changed)
-
     changed: bool = False
+
+    def __bool__(self) -> bool:
+        return self.hard_stop or self.to_write
+
+    @property
+    def to_write(self) -> bool:
+        """Whether records change. A hard stop that is repeated changes none, and must wake nobody."""
+        return bool(self.moves or self.attempt_over or self.changed)
+
+    _directed: set[str] = field(default_factory=set)
 
     def direct(self, replica: Replica, action: Action, environment: Mapping[str, str] | None = None) -> None:
         """Tell a replica's agent something new."""
         version = replica.directive.version + 1
         directive = Directive(version=version, action=action, environment=dict(environment or {}))
         self.replicas[replica.id] = replica.evolve(directive=directive)
+        self._directed.add(replica.id)
         self.changed = True
+
+    @property
+    def directed(self) -> list[Replica]:
+        """Those whose agents are told something new: what is to be written down."""
+        return [self.replicas[id] for id in self.replicas if id in self._directed]
 
     def set_job(self, **changes: object) -> None:
         self.job = self.job.evolve(**changes)
@@ -72,7 +85,11 @@ def lost_replicas(replicas: Sequence[Replica], observations: Sequence[AgentObser
 
 
 def mark_lost(replica: Replica, seen: AgentObservation, moment: datetime) -> Replica:
-    """``replica`` ended without its agent's word; the exit code is kept where the agent had left it."""
+    """``replica`` ended without its agent's word; the exit code is kept where the agent had left it.
+
+    ``moment`` lies before the engine was asked: the asking ends what the agent left, which its peers notice at once,
+    and they must not be named as those that failed first.
+    """
     how = "the machine was restarted" if seen.host_changed else "its agent ended without a word (killed?)"
     return replica.evolve(
         phase=ReplicaPhase.LOST, exit_code=seen.exit_code, signal=seen.signal, reason=how, finished_at=moment
@@ -98,12 +115,7 @@ def first_failure(job: Job, replicas: Sequence[Replica]) -> Replica | None:
     """The replica that failed first. One that was told to stop has not failed by obeying."""
     told_well = job.ending_since is not None and job.failure is None
     bad = [r for r in replicas if ended_badly(r) and not (told_well and r.directive.action is Action.STOP)]
-    if job.failure is not None:
-        named = [replica for replica in replicas if replica.name == job.failure.replica]
-        return named[0] if named else (bad[0] if bad else None)
-    return (
-        min(bad, key=lambda replica: (replica.finished_at or replica.last_seen or NEVER, replica.rank)) if bad else None
-    )
+    return min(bad, key=lambda replica: (replica.finished_at or NEVER, replica.rank), default=None)
 
 
 def ended_badly(replica: Replica) -> bool:
@@ -119,8 +131,11 @@ def _stop(look: Advance, replicas: Sequence[Replica], moment: datetime) -> None:
 
 
 def _fail(look: Advance, replicas: Sequence[Replica], failed: Replica, moment: datetime) -> None:
-    if look.job.failure is None:
+    known = look.job.failure
+    if known is None:
         _record_running(look, replicas)
+    # Who failed first may report last: its end is told only after its log is shipped.
+    if known is None or known.replica != failed.name:
         look.set_job(failure=failure_of(failed), reason=describe(failed))
     _tell_to_stop(look, replicas, moment)
 
@@ -158,7 +173,8 @@ def _tell_to_stop(look: Advance, replicas: Sequence[Replica], moment: datetime) 
         if replica.directive.action is not Action.STOP:
             look.direct(replica, Action.STOP)
     since = look.job.ending_since or moment
-    if waiting and moment - since > timedelta(seconds=look.job.spec.grace_seconds) + HARD_STOP_AFTER:
+    late = moment - since > timedelta(seconds=look.job.spec.grace_seconds) + HARD_STOP_AFTER
+    if waiting and (late or look.job.stop_hard):
         look.hard_stop = True
 
 

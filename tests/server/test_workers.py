@@ -1,0 +1,323 @@
+"""The steps of the workers, with an engine that a test scripts: what races, crashes and refusals must not break."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from headway.domain.base import new_id, now
+from headway.domain.deployments import Deployment, DeploymentCreate, DeploymentState
+from headway.domain.instances import Capacity, InstanceType
+from headway.domain.jobs import Job, JobState
+from headway.domain.replicas import Action, Attempt, OwnerKind, Replica, ReplicaPhase, ReplicaSpec
+from headway.engines.base import AgentObservation, AgentState
+from headway.errors import InvalidRequestError, StorageFullError
+from headway.server.actions import deployments, jobs
+from headway.server.actions.attempts import end_attempt
+from headway.server.context import Platform
+from headway.server.workers.cleaning import CleaningWorker
+from headway.server.workers.deployments import STEADY, DeploymentWorker
+from headway.server.workers.jobs import JobWorker, job_specs
+
+
+class ScriptedEngine:
+    """Remembers what it was asked; a test says what it answers."""
+
+    name = "scripted"
+
+    def __init__(self, gpu: int = 0) -> None:
+        self.started: list[str] = []
+        self.stopped: list[str] = []
+        self.forgotten: list[str] = []
+        self.gone: set[str] = set()
+        self.refusal: Exception | None = None
+        self.when_listed: Callable[[], None] = lambda: None
+        self.when_observed: Callable[[], None] = lambda: None
+        self._gpu = gpu
+
+    def capacity(self) -> Capacity:
+        return Capacity(cpu=2, memory_mb=4096, gpu=self._gpu)
+
+    def start(self, specs: Sequence[ReplicaSpec]) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.started.append(specs[0].attempt_token)
+
+    def observe(self, attempt_token: str) -> Sequence[AgentObservation]:
+        self.when_observed()
+        return [AgentObservation(replica_id=replica, state=AgentState.GONE) for replica in sorted(self.gone)]
+
+    def stop(self, attempt_token: str, *, hard: bool = False) -> None:
+        self.stopped.append(attempt_token)
+
+    def list(self) -> Sequence[str]:
+        found = list(self.started)
+        self.when_listed()
+        return found
+
+    def forget(self, attempt_token: str) -> None:
+        self.forgotten.append(attempt_token)
+
+
+class Scene:
+    """A server's parts, without its threads: a test takes each step by itself."""
+
+    def __init__(self, world: Any, engine: ScriptedEngine) -> None:
+        self.world, self.engine = world, engine
+        self.platform: Platform = dataclasses.replace(world.platform, engine=engine)
+        self.project = world.project()
+        self.jobs, self.deployments = JobWorker(self.platform), DeploymentWorker(self.platform)
+
+    def submit(self, **fields: Any) -> Job:
+        return self.world.job(self.project, start=True, **fields)  # type: ignore[no-any-return]
+
+    def deploy(self, replicas: int = 1, **fields: Any) -> Deployment:
+        version = self.world.version(self.project)
+        request = DeploymentCreate(project=self.project.id, name=new_id("d"), model=version.id, replicas=replicas)
+        return deployments.create(self.platform, self.world.admin, request, "http://127.0.0.1:1")
+
+    def job(self, job: Job) -> Job:
+        return jobs.get(self.platform, self.world.admin, job.id)
+
+    def deployment(self, deployment: Deployment) -> Deployment:
+        return deployments.get(self.platform, self.world.admin, deployment.id)
+
+    def attempts(self, owner: str, kind: OwnerKind = OwnerKind.DEPLOYMENT) -> list[Attempt]:
+        with self.platform.storage.read() as session:
+            return [a for a in session.attempts.of_owner(kind, owner) if a.ended_at is None]
+
+    def replicas(self, owner: str, kind: OwnerKind = OwnerKind.DEPLOYMENT) -> list[Replica]:
+        with self.platform.storage.read() as session:
+            return list(session.replicas.of_attempts([a.id for a in self.attempts_in(session, owner, kind)]))
+
+    def attempts_in(self, session: Any, owner: str, kind: OwnerKind) -> list[Attempt]:
+        return [a for a in session.attempts.of_owner(kind, owner) if a.ended_at is None]
+
+    def change(self, replica: Replica, **fields: Any) -> None:
+        with self.platform.storage.write() as session:
+            session.replicas.put(session.replicas.get(replica.id).evolve(**fields))
+
+    def answer(self, deployment: Deployment) -> None:
+        """Every replica answers from now on."""
+        for replica in self.replicas(deployment.id):
+            if not replica.phase.ended:
+                self.change(replica, phase=ReplicaPhase.RUNNING, host="127.0.0.1", ports=(20000,), started_at=now())
+
+    def end_one(self, deployment: Deployment) -> None:
+        replica = self.replicas(deployment.id)[0]
+        self.change(replica, phase=ReplicaPhase.EXITED, exit_code=1, finished_at=now(), last_lines=("boom",))
+
+
+@pytest.fixture
+def scene(world: Any) -> Scene:
+    return Scene(world, ScriptedEngine())
+
+
+@pytest.fixture
+def gpu_scene(world: Any) -> Scene:
+    with world.platform.storage.write() as session:
+        session.instance_types.put(InstanceType(name="gpu.1", cpu=1, gpu=1))
+    return Scene(world, ScriptedEngine(gpu=1))
+
+
+def events_of(scene: Scene, subject: str) -> int:
+    with scene.platform.storage.read() as session:
+        return len(session.events.after(0, subject_id=subject))
+
+
+def test_an_attempt_that_is_placed_while_the_cleaner_looks_is_not_ended(scene: Scene) -> None:
+    scene.submit()
+    scene.engine.when_listed = scene.jobs.look
+    cleaner = CleaningWorker(scene.platform)
+    cleaner.look()
+    assert scene.engine.started
+    cleaner.look()
+    assert scene.engine.stopped == []
+    assert scene.engine.forgotten == []
+
+
+def test_what_nobody_knows_is_ended_and_forgotten_whatever_else_fails(scene: Scene) -> None:
+    scene.engine.started = ["unknown-1", "unknown-2"]
+
+    def fail_once() -> None:
+        scene.engine.when_observed = lambda: None
+        raise RuntimeError("one attempt's trouble")
+
+    scene.engine.when_observed = fail_once
+    CleaningWorker(scene.platform).look()
+    assert scene.engine.stopped == ["unknown-1", "unknown-2"]
+    assert scene.engine.forgotten == ["unknown-2"]
+
+
+def test_a_full_disk_where_attempts_are_placed_fails_the_job_with_the_reason(scene: Scene) -> None:
+    scene.engine.refusal = StorageFullError("No space is left to store the attempt's files.")
+    job = scene.submit()
+    scene.jobs.look()
+    found = scene.job(job)
+    assert found.state is JobState.FAILED
+    assert "No space is left" in found.reason
+    assert scene.attempts(job.id, OwnerKind.JOB) == []
+    assert len(scene.engine.stopped) == 1
+
+
+def test_a_full_disk_where_a_replica_is_placed_counts_as_its_failure(scene: Scene) -> None:
+    scene.engine.refusal = StorageFullError("No space is left to store the attempt's files.")
+    deployment = scene.deploy()
+    for _ in range(2):
+        scene.deployments.look()
+    found = scene.deployment(deployment)
+    assert found.failures >= 1
+    assert "No space is left" in found.reason
+
+
+def test_a_lost_replica_is_blamed_before_those_that_its_end_brought_down(scene: Scene) -> None:
+    job = scene.submit(count=2)
+    scene.jobs.look()
+    first, second = scene.replicas(job.id, OwnerKind.JOB)
+    for replica in (first, second):
+        scene.change(replica, phase=ReplicaPhase.RUNNING, started_at=now(), host="127.0.0.1", ports=(1,))
+
+    def peer_fails() -> None:
+        """The engine ends what a dead agent left; its peer notices at once."""
+        scene.change(second, phase=ReplicaPhase.EXITED, exit_code=1, finished_at=now())
+
+    scene.engine.gone = {first.id}
+    scene.engine.when_observed = peer_fails
+    scene.jobs.look()
+    scene.jobs.look()
+    failure = scene.job(job).failure
+    assert failure is not None
+    assert failure.replica == "worker-0"
+
+
+def test_a_job_whose_instance_type_was_deleted_says_so_and_can_be_stopped(gpu_scene: Scene) -> None:
+    job = gpu_scene.world.job(gpu_scene.project)
+    with gpu_scene.platform.storage.write() as session:
+        roles = {name: role.model_copy(update={"instance_type": "gone.1"}) for name, role in job.spec.roles.items()}
+        session.jobs.put(job.evolve(spec=job.spec.model_copy(update={"roles": roles})))
+    jobs.start(gpu_scene.platform, gpu_scene.world.admin, job.id)
+    gpu_scene.jobs.look()
+    found = gpu_scene.job(job)
+    assert found.state is JobState.QUEUED
+    assert "gone.1" in found.reason
+    assert jobs.stop(gpu_scene.platform, gpu_scene.world.admin, job.id).state is JobState.STOPPED
+
+
+def test_a_retry_after_a_hard_stop_has_its_grace_again(scene: Scene) -> None:
+    job = scene.submit(grace_seconds=7)
+    scene.jobs.look()
+    stopped = jobs.stop(scene.platform, scene.world.admin, job.id, hard=True)
+    assert stopped.stop_hard
+    assert stopped.spec.grace_seconds == 7
+    with scene.platform.storage.write() as session:
+        end_attempt(session, session.attempts.get(stopped.attempt_id or ""), succeeded=False)
+        session.jobs.put(stopped.evolve(state=JobState.STOPPED))
+    again = jobs.retry(scene.platform, scene.world.admin, job.id)
+    assert not again.stop_hard
+
+
+def test_a_user_cannot_take_gpus_that_were_not_assigned(gpu_scene: Scene) -> None:
+    environment = {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    with gpu_scene.platform.storage.read() as session:
+        capacity = gpu_scene.platform.engine.capacity()
+    assert capacity.gpu == 1
+    job = jobs.create(
+        gpu_scene.platform,
+        gpu_scene.world.admin,
+        jobs.JobCreate.model_validate(
+            {
+                "name": "j",
+                "project": gpu_scene.project.id,
+                "command": "x",
+                "instance_type": "gpu.1",
+                "environment": environment,
+            }
+        ),
+    )
+    gpu_scene.jobs.look()
+    with gpu_scene.platform.storage.read() as session:
+        attempt = gpu_scene.attempts_in(session, job.id, OwnerKind.JOB)[0]
+        specs = job_specs(gpu_scene.platform, session, session.jobs.get(job.id), attempt)
+    assert specs[0].environment["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_replicas_that_drain_are_not_counted_when_a_stopped_deployment_starts_again(scene: Scene) -> None:
+    deployment = scene.deploy(replicas=2)
+    scene.deployments.look()
+    scene.answer(deployment)
+    scene.deployments.look()
+    assert scene.deployment(deployment).state is DeploymentState.RUNNING
+    deployments.stop(scene.platform, scene.world.admin, deployment.id)
+    scene.deployments.look()
+    deployments.start(scene.platform, scene.world.admin, deployment.id)
+    scene.deployments.look()
+    found = scene.deployment(deployment)
+    assert found.state is DeploymentState.STARTING
+    wanted = [r for r in scene.replicas(deployment.id) if r.directive.action is not Action.STOP]
+    assert len(wanted) == 2
+
+
+def test_a_replica_that_dies_soon_after_it_answered_is_replaced_more_and_more_slowly(scene: Scene) -> None:
+    deployment = scene.deploy()
+    waited = False
+    for _ in range(6):
+        scene.deployments.look()
+        if not scene.replicas(deployment.id):
+            waited = True
+            break
+        scene.answer(deployment)
+        scene.deployments.look()
+        assert scene.deployment(deployment).state is DeploymentState.RUNNING
+        scene.end_one(deployment)
+    assert waited, "a replica that dies at once is replaced at once, for ever"
+
+
+def test_failures_are_forgotten_once_all_replicas_have_run_for_a_while(scene: Scene) -> None:
+    deployment = scene.deploy()
+    scene.deployments.look()
+    scene.end_one(deployment)
+    scene.deployments.look()
+    scene.answer(deployment)
+    scene.deployments.look()
+    assert scene.deployment(deployment).failures == 1
+    with scene.platform.storage.write() as session:
+        found = session.deployments.get(deployment.id)
+        session.deployments.put(found.evolve(state_changed_at=now() - STEADY - timedelta(seconds=1)))
+    scene.deployments.look()
+    assert scene.deployment(deployment).failures == 0
+
+
+def test_a_deployment_that_waits_for_room_says_for_what_and_changes_nothing_while_it_waits(gpu_scene: Scene) -> None:
+    blocker = jobs.JobCreate.model_validate(
+        {"name": "b", "project": gpu_scene.project.id, "command": "x", "instance_type": "gpu.1"}
+    )
+    jobs.create(gpu_scene.platform, gpu_scene.world.admin, blocker)
+    gpu_scene.jobs.look()
+    version = gpu_scene.world.version(gpu_scene.project)
+    request = DeploymentCreate(project=gpu_scene.project.id, name=new_id("d"), model=version.id, instance_type="gpu.1")
+    deployment = deployments.create(gpu_scene.platform, gpu_scene.world.admin, request, "http://127.0.0.1:1")
+    gpu_scene.deployments.look()
+    assert "waiting for 1 GPU" in gpu_scene.deployment(deployment).reason
+    wakes: list[int] = []
+    end = gpu_scene.platform.storage.subscribe(lambda: wakes.append(1))
+    before = events_of(gpu_scene, deployment.id)
+    gpu_scene.deployments.look()
+    gpu_scene.deployments.look()
+    assert events_of(gpu_scene, deployment.id) == before
+    with gpu_scene.platform.storage.write() as session:
+        session.settings.put("a-change", "that wakes")
+    while not wakes:
+        gpu_scene.platform.wakeups.wait_blocking(gpu_scene.platform.wakeups.generation, 0.05)
+    end()
+    assert len(wakes) == 1
+
+
+def test_a_version_of_another_project_is_not_deployed(scene: Scene) -> None:
+    version = scene.world.version(scene.world.project())
+    request = DeploymentCreate(project=scene.project.id, name=new_id("d"), model=version.id)
+    with pytest.raises(InvalidRequestError, match="another project"):
+        deployments.create(scene.platform, scene.world.admin, request, "http://127.0.0.1:1")
