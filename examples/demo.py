@@ -41,6 +41,7 @@ console = Console(highlight=False)
 def main() -> None:
     options = read_options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started this with Ctrl-C ignored
     started = time.monotonic()
     with data_directory(options) as data, server_in(data) as server:
         with headway.Client(server.url, server.token) as client, tidied(client):

@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -m headway.agent DIRECTORY\n")
         return 2
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    os.umask(0o022)  # a workspace has the modes that its program expects; it lies below a private directory
     directory = ReplicaDirectory(Path(arguments[0]).absolute())
     signals = SignalPipe()
     identity = identify()

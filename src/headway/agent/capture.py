@@ -140,7 +140,7 @@ def _marked(kept: bytes, dropped: int) -> bytes:
     clean = kept
     for back in range(1, min(4, len(kept)) + 1):
         byte = kept[-back]
-        if byte < 0x80:
+        if byte < 0x80 or byte >= 0xF8:
             break
         if byte >= 0xC0:
             length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from headway.agent.interruption import Interruption
 from headway.errors import WorkspaceError
+from headway.paths import write_atomic
 
 PROTOCOLS = "https:http:ssh:git:file"
 MAX_ERROR = 2000
@@ -90,9 +91,8 @@ def _short(ref: str) -> str:
 
 def _environment(source: GitSource, scratch: Path) -> dict[str, str]:
     helper, configuration = scratch / "git-askpass", scratch / "git-config"
-    helper.write_text(_ASKPASS)
-    helper.chmod(0o700)
-    configuration.write_text(_CONFIGURATION)
+    write_atomic(helper, _ASKPASS.encode(), mode=0o700)
+    write_atomic(configuration, _CONFIGURATION.encode())
     inherited = {n: v for n, v in os.environ.items() if n in _INHERITED or n.lower().endswith("_proxy")}
     return {
         **inherited,
