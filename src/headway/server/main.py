@@ -32,6 +32,7 @@ def serve(settings: ServerSettings | dict[str, object]) -> None:
     if not isinstance(settings, ServerSettings):
         settings = parse_request(ServerSettings, settings, what="The server's settings")
     check_exposure(settings)
+    os.umask(0o077)  # the database and logs make files by themselves, and so does what this process starts
     private_directory(settings.data)
     _log_to(private_directory(settings.data / "log") / "server.log")
     listener = bind(settings)
