@@ -79,7 +79,7 @@ bench: $(READY)
 
 lock:
 	@test -x $(LOCK_VENV)/bin/uv || { $(PYTHON) -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/python -m pip install --quiet uv; }
-	$(LOCK_VENV)/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --generate-hashes --all-extras \
+	UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(LOCK_VENV)/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --generate-hashes --all-extras \
 	  --no-header pyproject.toml requirements/dev.in -o requirements/dev.txt
 
 clean:
