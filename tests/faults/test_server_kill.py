@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import socket
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -108,6 +110,9 @@ def test_a_training_job_survives_kills_of_the_server_at_random_instants(
         check_log(rows, name)
     assert [version.job_id for version in client.models.versions("trained")] == [job.id]
     assert len(client.jobs.attempts(job.id)) == 1
+    own_server.kill()
+    with closing(sqlite3.connect(own_server.data / "headway.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_an_exit_code_left_while_the_server_was_dead_is_kept(
