@@ -52,6 +52,12 @@ def _sections(lines: Iterable[str]) -> Iterator[str]:
             yield line
 
 
+def own_docstring(kind: type) -> str:
+    """The docstring that somebody wrote for ``kind``; Python gives enums without one a docstring of its own."""
+    text = kind.__doc__ or ""
+    return "" if text.startswith(("An enumeration", "str(object", "int(")) else text
+
+
 def first_sentence(docstring: str | None) -> str:
     """The first paragraph on one line."""
     return " ".join(prose(docstring).split("\n\n")[0].split())

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from generators.markdown import attribute_notes, code, prose, table
+from generators.markdown import attribute_notes, code, own_docstring, prose, table
 from headway import domain
 from headway.domain.base import Record, Request
 from headway.domain.jobs import JOB_MOVES, JobCreate, JobState
@@ -61,7 +61,7 @@ def _heading(module: str) -> str:
 
 
 def _described(kind: type) -> str:
-    own = kind.__doc__ if kind.__doc__ and not kind.__doc__.startswith(("An enumeration", "str(object")) else ""
+    own = own_docstring(kind)
     parts = [f"### {kind.__name__}\n"]
     if own:
         parts.append(prose(own) + "\n")

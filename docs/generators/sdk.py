@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import headway
-from generators.markdown import code, first_sentence, prose, table
+from generators.markdown import code, first_sentence, own_docstring, prose, table
 from headway.sdk.client import Client
 
 
@@ -44,7 +44,7 @@ def _names() -> Iterator[tuple[str, str]]:
     for name in headway.__all__:
         if name != "__version__":
             value = getattr(headway, name)
-            yield code(f"headway.{name}"), first_sentence(value.__doc__) if inspect.isclass(value) else ""
+            yield code(f"headway.{name}"), first_sentence(own_docstring(value)) if inspect.isclass(value) else ""
 
 
 def _methods(kind: type) -> Iterator[tuple[str, Any]]:
