@@ -6,6 +6,7 @@ import json
 import logging
 import logging.handlers
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def serve(settings: ServerSettings | dict[str, object]) -> None:
     if not isinstance(settings, ServerSettings):
         settings = parse_request(ServerSettings, settings, what="The server's settings")
     check_exposure(settings)
+    signal.signal(signal.SIGTERM, _end)
     os.umask(0o077)  # the database and logs make files by themselves, and so does what this process starts
     private_directory(settings.data)
     _log_to(private_directory(settings.data / "log") / "server.log")
@@ -54,6 +56,11 @@ def serve(settings: ServerSettings | dict[str, object]) -> None:
     finally:
         server.close()
         listener.close()
+
+
+def _end(*_: object) -> None:
+    """SIGTERM ends the server by the way on which everything is closed; uvicorn raises it again when it is done."""
+    raise SystemExit(0)
 
 
 class _HttpServer(uvicorn.Server):
