@@ -332,7 +332,7 @@ class TestSync:
         with JournalWriter(path, HEADER) as writer:
             writer.append(KIND_LOG, line(1))
             assert set(threading.enumerate()) > before
-        assert set(threading.enumerate()) == before
+        assert set(threading.enumerate()) <= before
 
 
 def count_syncs(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from typing_extensions import Self
 
 from headway.errors import InvalidRequestError
@@ -41,7 +41,17 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Timestamp = Annotated[datetime, PlainSerializer(format_time, return_type=str, when_used="json")]
+def _in_utc(moment: datetime) -> datetime:
+    """A moment without a zone is taken as UTC: mixed with others it could not be compared."""
+    try:
+        return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+    except OverflowError:
+        raise ValueError("the time lies outside the years 1 to 9999") from None
+
+
+Timestamp = Annotated[
+    datetime, AfterValidator(_in_utc), PlainSerializer(format_time, return_type=str, when_used="json")
+]
 """A UTC moment; JSON carries :func:`format_time`."""
 
 
@@ -60,16 +70,33 @@ def environment_text(value: object) -> str:
     raise ValueError(f"an environment value is text, a number, a boolean or None, not {type(value).__name__}")
 
 
+MAX_VARIABLE, MAX_ENVIRONMENT = 120 << 10, 1 << 20
+"""Bytes of one variable with its name, and of all together. Linux starts no program with more than 128 KiB in one."""
+
+
+def check_variables(texts: Mapping[str, str]) -> None:
+    """ValueError unless a program can be started with these variables. No value is quoted: it may be a secret."""
+    sizes = []
+    for key, text in texts.items():
+        if not key or "=" in key or "\0" in key:
+            raise ValueError(f"{key!r} cannot name an environment variable")
+        if "\0" in text:
+            raise ValueError(f"the value of {key} holds a NUL character")
+        sizes.append(len(f"{key}={text}".encode("utf-8", "surrogatepass")))
+        if sizes[-1] > MAX_VARIABLE:
+            raise ValueError(f"the value of {key[:100]} is larger than {MAX_VARIABLE} bytes")
+    if sum(sizes) > MAX_ENVIRONMENT:
+        raise ValueError(f"the variables are larger than {MAX_ENVIRONMENT} bytes together")
+
+
 def _environment(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     for key in value:
-        if not isinstance(key, str) or not key or "=" in key or "\0" in key:
+        if not isinstance(key, str):
             raise ValueError(f"{key!r} cannot name an environment variable")
     texts = {key: environment_text(item) for key, item in value.items()}
-    for key, text in texts.items():
-        if "\0" in text:
-            raise ValueError(f"the value of {key} holds a NUL character")
+    check_variables(texts)
     return texts
 
 
@@ -82,6 +109,13 @@ Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f
 Slug = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
 """A name that appears in variables, URLs and directories: letters, digits, ``_ . -``."""
 
+
+LabelName = Annotated[str, Field(min_length=1, max_length=256)]
+LabelText = Annotated[str, Field(max_length=65_536)]
+Labels = Annotated[dict[LabelName, LabelText], Field(max_length=256)]
+"""Words of the user's own, kept as they are: at most 256."""
+
+Description = Annotated[str, Field(max_length=65_536)]
 
 REPR_ITEMS = 10
 

@@ -6,11 +6,13 @@ from enum import Enum
 
 from pydantic import Field
 
-from headway.domain.base import Environment, Name, Record, Request, Slug, Timestamp
+from headway.domain.base import Environment, Labels, Name, Record, Request, Slug, Timestamp
 from headway.domain.replicas import ReplicaStatus
 
 
 class DeploymentState(str, Enum):
+    """Where a deployment is. Every move is an event with its time and reason."""
+
     STOPPED = "stopped"
     """No replicas; the endpoint answers 503."""
     STARTING = "starting"
@@ -77,7 +79,7 @@ class DeploymentCreate(Request):
     public: bool = False
     start: bool = True
     environment: Environment = {}
-    labels: dict[str, str] = {}
+    labels: Labels = {}
 
 
 class RouteReplica(Record):

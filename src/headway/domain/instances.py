@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from headway.domain.base import Record, Request, Slug
+from headway.domain.base import Description, Labels, Record, Request, Slug
 
 
 class InstanceType(Record):
@@ -29,11 +29,11 @@ class InstanceTypeSet(Request):
     """Create or replace an instance type; an alias takes its size from ``alias_of``."""
 
     cpu: float = Field(default=1.0, gt=0, le=4096)
-    memory_mb: int = Field(default=0, ge=0)
+    memory_mb: int = Field(default=0, ge=0, le=1 << 40)
     gpu: int = Field(default=0, ge=0, le=1024)
     alias_of: Slug | None = None
-    labels: dict[str, str] = {}
-    description: str = ""
+    labels: Labels = {}
+    description: Description = ""
 
 
 class Capacity(Record):

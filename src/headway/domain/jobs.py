@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from headway.domain.base import Environment, Name, Record, Request, Slug, Timestamp
+from headway.domain.base import Environment, Labels, Name, Record, Request, Slug, Timestamp, check_variables
 from headway.domain.files import FileEntry
 from headway.domain.replicas import ReplicaStatus
 from headway.domain.workspaces import Credentials, Workspace
@@ -117,10 +117,14 @@ def _command(value: Any) -> Any:
     return value
 
 
+MAX_REPLICAS = 1024
+"""Of all roles of one job together."""
+
+
 class RoleSpec(Request):
     """One kind of replica in a job: ``worker``, ``ps``, ``master``, or any name of the user's."""
 
-    count: int = Field(default=1, ge=1, le=1024)
+    count: int = Field(default=1, ge=1, le=MAX_REPLICAS)
     command: tuple[str, ...] = Field(default=(), max_length=4096)
     """A text is run by ``/bin/sh -c``; a list is run as it is."""
     container: Container | None = None
@@ -130,7 +134,7 @@ class RoleSpec(Request):
     """Ports that the program listens on by itself, recorded for people; leased ones come as PORT."""
     background: bool | None = None
     """Whether the job may succeed while this role still runs, which is then stopped; by default true for ``ps``."""
-    labels: dict[str, str] = {}
+    labels: Labels = {}
 
     _shell = field_validator("command", mode="before")(_command)
 
@@ -162,7 +166,7 @@ class JobSpec(Request):
     """Relative: below the workspace. Absolute: an opaque name that HEADWAY_MODEL_DIR maps to a directory."""
     model_type: str | None = None
     model_name: Name | None = None
-    max_runtime: float | None = Field(default=None, gt=0)
+    max_runtime: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds of running after which every replica is stopped and the job fails."""
     grace_seconds: float = Field(default=10.0, ge=0, le=3600)
     """Between the polite end (SIGTERM) and the hard one (SIGKILL)."""
@@ -172,7 +176,7 @@ class JobSpec(Request):
     """Higher leaves the queue first."""
     cluster_style: Literal["native", "gradient"] = "native"
     """The shape of TF_CONFIG, see domain/cluster.py."""
-    labels: dict[str, str] = {}
+    labels: Labels = {}
 
     @field_validator("working_directory")
     @classmethod
@@ -188,6 +192,8 @@ class JobSpec(Request):
                 raise ValueError(f"the role {name!r} has no command")
         if all(self.in_background(name) for name in self.roles):
             raise ValueError("every role runs in the background, so the job could never succeed")
+        if self.world_size > MAX_REPLICAS:
+            raise ValueError(f"{self.world_size} replicas are asked for; a job has at most {MAX_REPLICAS}")
         return self
 
     def in_background(self, role: str) -> bool:
@@ -216,6 +222,12 @@ class JobCreate(JobSpec):
     secrets: dict[str, SecretStr] = {}
     """More environment, never shown again."""
     workspace_credentials: Credentials | None = None
+
+    @field_validator("secrets")
+    @classmethod
+    def _variables(cls, secrets: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        check_variables({name: value.get_secret_value() for name, value in secrets.items()})
+        return secrets
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
-from headway.domain.base import Name, Record, Request, Slug, Timestamp
+from headway.domain.base import Description, Labels, Name, Record, Request, Slug, Timestamp
 from headway.domain.files import FileEntry
 
 
@@ -58,14 +58,14 @@ class ModelRegister(Request):
     name: Name
     files: tuple[FileEntry, ...] = Field(min_length=1, max_length=100_000)
     model_type: str | None = None
-    description: str = ""
-    labels: dict[str, str] = {}
+    description: Description = ""
+    labels: Labels = {}
     run: str | None = None
     job: str | None = None
 
 
 class AliasSet(Request):
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, lt=1 << 31)
 
 
 AliasName = Slug

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headway.domain.base import Name, Record, Request, Timestamp
+from headway.domain.base import Description, Name, Record, Request, Timestamp
 
 
 class Project(Record):
@@ -19,7 +19,7 @@ class Project(Record):
 
 class ProjectCreate(Request):
     name: Name
-    description: str = ""
+    description: Description = ""
     repository_name: str | None = None
     repository_url: str | None = None
 
@@ -28,6 +28,6 @@ class ProjectUpdate(Request):
     """Only the fields that are given change."""
 
     name: Name | None = None
-    description: str | None = None
+    description: Description | None = None
     repository_name: str | None = None
     repository_url: str | None = None

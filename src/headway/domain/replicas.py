@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Annotated
 
 from pydantic import Field
 
@@ -132,6 +133,8 @@ class Replica(Record):
 
 
 class Action(str, Enum):
+    """What an agent is told to do."""
+
     WAIT = "wait"
     START = "start"
     STOP = "stop"
@@ -152,11 +155,12 @@ class ReplicaReport(Request):
     attempt_token: str
     phase: ReplicaPhase
     reason: str = Field(default="", max_length=16384)
-    host: str | None = None
-    ports: tuple[int, ...] = ()
+    host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?$")
+    """A name or an IPv4 address: gateways and peers connect to it."""
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(default=(), max_length=16)
     exit_code: int | None = None
     signal: int | None = None
-    last_lines: tuple[str, ...] = Field(default=(), max_length=50)
+    last_lines: tuple[Annotated[str, Field(max_length=16_384)], ...] = Field(default=(), max_length=50)
     model_files: tuple[FileEntry, ...] = ()
     output_files: tuple[FileEntry, ...] = ()
     started_at: Timestamp | None = None

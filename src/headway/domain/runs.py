@@ -11,6 +11,8 @@ from headway.domain.base import Record, Timestamp
 
 
 class RunState(str, Enum):
+    """How a run stands."""
+
     RUNNING = "running"
     COMPLETE = "complete"
     ERROR = "error"

@@ -6,6 +6,8 @@ import hashlib
 import secrets
 from enum import Enum
 
+from pydantic import Field
+
 from headway.domain.base import Name, Record, Request, Slug, Timestamp
 
 
@@ -68,6 +70,8 @@ class MemberSet(Request):
 
 
 class TokenKind(str, Enum):
+    """What a token is for."""
+
     USER = "user"
     """Acts as its user, in all of the user's projects or in one."""
     JOB = "job"
@@ -93,6 +97,10 @@ class Token(Record):
     revoked_at: Timestamp | None = None
 
 
+MAX_LIFE = 100 * 366 * 24 * 3600
+"""Seconds: about a hundred years."""
+
+
 class TokenCreate(Request):
     """A token for the caller, or (server admins) for another user; a ``project`` narrows it, a ``role`` lowers it."""
 
@@ -100,7 +108,7 @@ class TokenCreate(Request):
     user: str | None = None
     project: str | None = None
     role: Role | None = None
-    expires_in: int | None = None
+    expires_in: int | None = Field(default=None, gt=0, le=MAX_LIFE)
     """Seconds from now; None never expires."""
 
 

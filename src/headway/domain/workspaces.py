@@ -38,7 +38,8 @@ class GitWorkspace(Request):
             raise ValueError(f"git URLs may use https, http, ssh, git or file, not {parts.scheme!r}")
         if "::" in url.split("/")[0]:
             raise ValueError("git remote helpers (name::address) are not allowed")
-        if parts.password is not None:
+        # What stands before the @ of an https URL is often a token; with ssh it is an account's name.
+        if parts.password is not None or (parts.username is not None and parts.scheme in ("http", "https")):
             raise ValueError(
                 "credentials do not belong in a URL; give them as workspace_username and workspace_password"
             )
