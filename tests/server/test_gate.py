@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headway.domain.base import new_id
 from headway.server.app import PREFIX
 from headway.testing.server import ServerProcess
 
@@ -76,7 +77,16 @@ def test_this_machines_names_are_accepted(running_server: ServerProcess, host: s
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://evil.example", "null", "http://localhost.evil", "http://127.0.0.1:1", "file://", "http://127.0.0.1"],
+    [
+        "https://evil.example",
+        "null",
+        "http://localhost.evil",
+        "http://127.0.0.1:1",
+        "file://",
+        "http://127.0.0.1",
+        "http://[",
+        "",
+    ],
 )
 def test_a_foreign_origin_is_refused_and_no_cors_header_is_sent(running_server: ServerProcess, origin: str) -> None:
     status, answer = ask(running_server, f"Host: 127.0.0.1:{running_server.port}", f"Origin: {origin}")
@@ -120,6 +130,48 @@ def test_a_body_over_the_limit_is_refused_also_without_a_length(running_server: 
     except (BrokenPipeError, ConnectionResetError):
         return
     assert status == 413
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/models/blobs/aliases/champion",
+        "/projects/blobs/members/somebody",
+        "/instance-types/blobs",
+        "/runs/blobs/x/y/z",
+    ],
+)
+def test_only_blobs_themselves_may_have_any_size(running_server: ServerProcess, path: str) -> None:
+    start = f"PUT {PREFIX}{path} HTTP/1.1\r\nHost: 127.0.0.1:{running_server.port}\r\n"
+    start += f"Authorization: Bearer {running_server.token}\r\nConnection: close\r\n"
+    start += "Content-Type: application/octet-stream\r\nContent-Length: 99999999999\r\n\r\n"
+    status, _ = exchange(running_server, start.encode())
+    assert status in (413, 415)
+
+
+def test_a_project_called_as_a_kind_of_bytes_takes_json_all_the_same(world: Any) -> None:
+    user = world.user(new_id("u"))
+    for name in ("blobs", "streams"):
+        world.project(name)
+        answer = world.client.request(
+            "PUT",
+            f"{PREFIX}/projects/{name}/members/{user.name}",
+            headers=world.headers(world.admin_token),
+            json={"role": "viewer"},
+        )
+        assert answer.status_code == 200, answer.text
+
+
+def test_a_verb_that_an_address_does_not_have_is_answered_with_those_it_has(world: Any) -> None:
+    answer = world.client.request("PATCH", f"{PREFIX}/projects", headers=world.headers(world.admin_token), json={})
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_health_can_be_asked_without_a_body(world: Any, path: str) -> None:
+    answer = world.client.request("HEAD", path)
+    assert answer.status_code == 200
 
 
 def test_a_websocket_is_closed_before_it_opens(running_server: ServerProcess) -> None:

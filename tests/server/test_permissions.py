@@ -18,7 +18,9 @@ from headway.server.app import PREFIX, api_routers
 # Who may do it: a name of a row in ALLOWED below.
 ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/health"): "open",
+    ("HEAD", "/health"): "open",
     ("GET", "/ready"): "open",
+    ("HEAD", "/ready"): "open",
     ("GET", "/version"): "user or job",
     ("GET", "/metrics"): "server admin",
     ("GET", "/openapi.json"): "user",

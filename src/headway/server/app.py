@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,13 +187,15 @@ def _handle_errors(api: FastAPI) -> None:
     @api.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
         found: HeadwayError = RequestError(str(error.detail))
-        if error.status_code == 404:
+        if isinstance(error.__cause__, HeadwayError):
+            found = error.__cause__  # out of reading the body, which FastAPI reports as its own error
+        elif error.status_code == 404:
             found = NotFoundError("There is nothing at this address.")
         elif error.status_code == 405:
             found = MethodNotAllowedError(f"The method {request.method} is not used at this address.")
         elif error.status_code in (400, 422):
             found = InvalidRequestError("The body could not be read as JSON.")
-        return _problem(request, found)
+        return _problem(request, found, error.headers)
 
     @api.exception_handler(Exception)
     async def on_any(request: Request, error: Exception) -> JSONResponse:
@@ -202,9 +204,11 @@ def _handle_errors(api: FastAPI) -> None:
         return _problem(request, InternalError("Something failed inside the server; its log has the request id."))
 
 
-def _problem(request: Request, error: HeadwayError) -> JSONResponse:
+def _problem(request: Request, error: HeadwayError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     body = {**error.to_problem(), "request_id": request.scope["state"].get("request_id")}
-    headers = {"Retry-After": str(error.details["retry_after"])} if "retry_after" in error.details else None
+    headers = dict(headers or {})
+    if "retry_after" in error.details:
+        headers["Retry-After"] = str(error.details["retry_after"])
     return JSONResponse(body, error.status, media_type="application/problem+json", headers=headers)
 
 

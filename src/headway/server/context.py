@@ -72,6 +72,11 @@ class Caller:
         return self.user.admin and self.token.kind is TokenKind.USER and plain
 
     @property
+    def narrowed(self) -> bool:
+        """Whether this token was made for less than everything that its user may do in projects."""
+        return self.token.project_id is not None or self.token.role not in (None, Role.ADMIN)
+
+    @property
     def visible(self) -> frozenset[str] | None:
         """The ids of the projects that may be seen; None is all."""
         return None if self.admin else frozenset(self.roles)

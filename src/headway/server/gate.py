@@ -7,9 +7,9 @@ token. What is not let through by name is refused.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 
@@ -38,6 +38,10 @@ MAX_BODY = 8 << 20
 MAX_HEADERS = 32 << 10
 JSON_TYPE = "application/json"
 RAW_TYPES = {"blobs": "application/octet-stream", "streams": "application/zstd"}
+RAW_PATHS = {
+    "blobs": re.compile(r"/api/v1/projects/[^/]+/blobs/[^/]+"),
+    "streams": re.compile(r"/api/v1/runs/[^/]+/streams/[^/]+/[^/]+"),
+}
 """Paths whose PUT takes bytes instead of JSON; a blob may have any size and is streamed."""
 
 
@@ -91,8 +95,7 @@ class Gate:
         if headers.get("sec-fetch-site", ["none"])[-1] not in ("none", "same-origin"):
             raise MisdirectedRequestError("Requests from other sites are refused.")
         for origin in headers.get("origin", []):
-            parts = urlsplit(origin)
-            if parts.scheme not in ("http", "https") or parts.netloc != headers["host"][0]:
+            if origin not in (f"http://{headers['host'][0]}", f"https://{headers['host'][0]}"):
                 raise MisdirectedRequestError(f"The origin {origin[:100]!r} is refused.")
 
 
@@ -133,8 +136,9 @@ def _bearer(headers: dict[str, list[str]]) -> str:
 
 
 def _raw_kind(scope: Scope) -> str | None:
-    parts = scope["path"].split("/")
-    return next((kind for kind in RAW_TYPES if kind in parts[4:6]), None) if scope["method"] == "PUT" else None
+    if scope["method"] != "PUT":
+        return None
+    return next((kind for kind, path in RAW_PATHS.items() if path.fullmatch(scope["path"])), None)
 
 
 def _bounded(scope: Scope, headers: dict[str, list[str]], receive: Receive) -> Receive:

@@ -20,17 +20,30 @@ def authenticate(platform: Platform, secret: str) -> Caller:
     """
     if not secret or len(secret) > MAX_TOKEN:
         raise _refused()
-    digest = token_digest(secret)
     with platform.storage.read() as session:
-        token = session.tokens.by_digest(digest)
-        if token is None or token.revoked_at is not None:
-            raise _refused()
-        if token.expires_at is not None and token.expires_at <= now():
-            raise _refused()
-        user = session.users.find(token.user_id)
-        if user is None or user.disabled_at is not None:
-            raise _refused()
-        return Caller(user=user, token=token, roles=token_roles(session, user, token))
+        return _caller(session, session.tokens.by_digest(token_digest(secret)))
+
+
+def renew(platform: Platform, caller: Caller) -> Caller:
+    """``caller`` as of now, for what goes on for long: rights may have changed since it was let in.
+
+    Raises:
+        AuthenticationError: The token was revoked or has expired meanwhile.
+    """
+    with platform.storage.read() as session:
+        return _caller(session, session.tokens.get(caller.token.id))
+
+
+def _caller(session: Session, token: Token | None) -> Caller:
+    if token is None or token.revoked_at is not None:
+        raise _refused()
+    if token.expires_at is not None and token.expires_at <= now():
+        raise _refused()
+    user = session.users.find(token.user_id)
+    # The tokens of attempts and of the gateway are the platform's: what runs goes on when an account is deleted.
+    if user is None or (user.disabled_at is not None and token.kind is TokenKind.USER):
+        raise _refused()
+    return Caller(user=user, token=token, roles=token_roles(session, user, token))
 
 
 def token_roles(session: Session, user: User, token: Token) -> dict[str, Role]:

@@ -9,7 +9,7 @@ from headway.domain.base import Page, PageRequest, new_id, now
 from headway.domain.jobs import JobState
 from headway.domain.projects import Project, ProjectCreate, ProjectUpdate
 from headway.domain.users import Member, Permission, Role
-from headway.errors import ConflictError
+from headway.errors import ConflictError, PermissionDeniedError
 from headway.server.actions import jobs
 from headway.server.actions.lookup import find_project, find_user
 from headway.server.actions.paging import every
@@ -20,6 +20,11 @@ from headway.storage.base import Session
 
 def create(platform: Platform, caller: Caller, request: ProjectCreate) -> Project:
     """A new project; its maker becomes its admin."""
+    if caller.narrowed:
+        raise PermissionDeniedError(
+            "This token is narrowed to a project or a role, and makes no projects.",
+            hint="Use a token without these limits.",
+        )
     project = Project(id=new_id("prj"), created_at=now(), created_by=caller.user.id, **request.model_dump())
     with platform.storage.write() as session:
         if session.projects.by_name(project.name) is not None:

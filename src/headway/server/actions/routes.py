@@ -15,7 +15,6 @@ from headway.domain.deployments import (
 )
 from headway.domain.replicas import Action, Attempt, OwnerKind, Replica, ReplicaPhase
 from headway.domain.users import Permission, TokenKind
-from headway.errors import PermissionDeniedError
 from headway.server.actions.access import token_roles
 from headway.server.context import Caller, Platform
 from headway.storage.base import Session
@@ -24,6 +23,12 @@ from headway.storage.base import Session
 def check_reader(caller: Caller) -> None:
     if caller.token.kind is not TokenKind.GATEWAY:
         caller.require(Permission.SERVER_ADMIN)
+
+
+def version(platform: Platform) -> int:
+    """The version that :func:`table` would have: cheap enough to be asked after every change."""
+    with platform.storage.read() as session:
+        return session.events.last_sequence()
 
 
 def table(platform: Platform) -> RouteTable:
@@ -88,9 +93,3 @@ def _tokens_by_project(session: Session) -> dict[str, list[RouteToken]]:
         for project_id in allowed:
             found[project_id].append(entry)
     return found
-
-
-def refuse_others(caller: Caller) -> None:
-    """A gateway's token opens its routes and nothing else."""
-    if caller.token.kind is TokenKind.GATEWAY:
-        raise PermissionDeniedError("A gateway's token reads routes only.")

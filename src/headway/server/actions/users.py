@@ -17,7 +17,7 @@ from headway.domain.users import (
     new_token_secret,
     token_digest,
 )
-from headway.errors import ConflictError, InvalidRequestError, NotFoundError, PermissionDeniedError
+from headway.errors import ConflictError, NotFoundError, PermissionDeniedError
 from headway.server.actions.access import lower_role
 from headway.server.actions.lookup import find_project, find_user
 from headway.server.actions.recording import record
@@ -64,8 +64,6 @@ def disable(platform: Platform, caller: Caller, reference: str) -> None:
 
 def create_token(platform: Platform, caller: Caller, request: TokenCreate) -> TokenCreated:
     """A token for oneself, or by an admin for somebody else; never with more rights than the token that asks."""
-    if request.expires_in is not None and request.expires_in <= 0:
-        raise InvalidRequestError("expires_in must be a positive number of seconds.", details={"field": "expires_in"})
     with platform.storage.write() as session:
         user = caller.user if request.user is None else find_user(session, request.user) if caller.admin else None
         if user is None and caller.user.name != request.user and caller.user.id != request.user:
@@ -102,20 +100,32 @@ def _add(session: Session, caller: Caller, request: TokenCreate, user: User, pro
 
 
 def list_tokens(platform: Platform, caller: Caller, page: PageRequest) -> Page[Token]:
-    """One's own tokens; everybody's for a server admin. Those of jobs and gateways come and go by themselves."""
+    """One's own tokens, as far as they are no wider than the one that asks; everybody's for a server admin. Those of
+    jobs and gateways come and go by themselves."""
     with platform.storage.read() as session:
         user_id = None if caller.admin else caller.user.id
-        return session.tokens.list(page, user_id=user_id, kind=TokenKind.USER)
+        found = session.tokens.list(page, user_id=user_id, kind=TokenKind.USER)
+        return Page(items=tuple(t for t in found.items if _reaches(caller, t)), next_cursor=found.next_cursor)
 
 
 def revoke_token(platform: Platform, caller: Caller, token_id: str) -> None:
     with platform.storage.write() as session:
         token = session.tokens.get(token_id)
-        if token.user_id != caller.user.id and not caller.admin:
+        if not _reaches(caller, token):
             raise NotFoundError(f"There is no token {token_id!r}.")
         if token.revoked_at is None:
             session.tokens.put(token.evolve(revoked_at=now()))
             record(session, "token.revoked", token.id, project_id=None, actor=caller.user.id, name=token.name)
+
+
+def _reaches(caller: Caller, token: Token) -> bool:
+    """Whether ``token`` is the caller's to see and revoke: a narrowed token must not reach what is wider than itself."""
+    if caller.admin:
+        return True
+    own = caller.token
+    within_project = own.project_id is None or token.project_id == own.project_id
+    within_role = own.role is None or (token.role is not None and lower_role(token.role, own.role) is token.role)
+    return token.user_id == caller.user.id and within_project and within_role
 
 
 def first_token(platform: Platform) -> str | None:

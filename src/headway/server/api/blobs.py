@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
-from anyio import from_thread
+import anyio
+from anyio import CapacityLimiter, from_thread, to_thread
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +16,7 @@ from starlette.responses import StreamingResponse
 from headway.domain import base
 from headway.domain.files import Digest
 from headway.domain.users import Permission, TokenKind
+from headway.errors import RequestError
 from headway.server.actions import blobs
 from headway.server.api.files import attachment
 from headway.server.api.rights import PlatformParameter, right
@@ -22,6 +25,10 @@ from headway.server.context import Caller
 router = APIRouter(prefix="/projects/{project}/blobs", tags=["blobs"])
 
 WITH_JOBS = {TokenKind.USER, TokenKind.JOB}
+UPLOADS = CapacityLimiter(16)
+"""Uploads have threads of their own: each holds one for as long as its client takes, and the API must answer meanwhile."""
+STALLED_SECONDS = 60.0
+"""A body of which nothing arrives for so long is given up."""
 
 
 class MissingRequest(base.Request):
@@ -53,7 +60,8 @@ async def put(
     caller: Caller = right(Permission.WRITE, WITH_JOBS),
 ) -> BlobStored:
     project_id = await run_in_threadpool(blobs.check_write, platform, caller, project)
-    size = await run_in_threadpool(blobs.put, platform, project_id, digest, _chunks(request))
+    store = partial(blobs.put, platform, project_id, digest, _chunks(request))
+    size = await to_thread.run_sync(store, limiter=UPLOADS)
     return BlobStored(digest=digest, size=size)
 
 
@@ -63,9 +71,12 @@ def _chunks(request: Request) -> Iterator[bytes]:
 
     async def following() -> bytes | None:
         try:
-            return await stream.__anext__()
+            with anyio.fail_after(STALLED_SECONDS):
+                return await stream.__anext__()
         except StopAsyncIteration:
             return None
+        except TimeoutError:
+            raise RequestError(f"Nothing of the body arrived for {STALLED_SECONDS:.0f} s.") from None
 
     while (chunk := from_thread.run(following)) is not None:
         if chunk:

@@ -12,7 +12,6 @@ from headway.domain.deployments import Deployment, DeploymentCreate, DeploymentS
 from headway.domain.logs import LogPage
 from headway.domain.replicas import OwnerKind
 from headway.domain.users import Permission
-from headway.errors import HeadwayError
 from headway.server.actions import deployments, logs
 from headway.server.api.logs import follow_logs
 from headway.server.api.paging import Paging
@@ -33,13 +32,8 @@ async def create(
     keeper = request.app.state.gateway
 
     def make(who: Caller) -> Deployment:
-        deployment = deployments.create(platform, who, body, keeper.url())
-        try:
-            keeper.ensure()
-        except HeadwayError:
-            deployments.delete(platform, who, deployment.id)
-            raise
-        return deployment
+        deployments.check(platform, who, body)
+        return deployments.create(platform, who, body, keeper.ensure())
 
     return await once(request, caller, platform, make)
 

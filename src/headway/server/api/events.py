@@ -36,8 +36,8 @@ def list_all(
     """Events above ``after``; live, as server-sent events, when that is what the client accepts."""
     if "text/event-stream" in request.headers.get("accept", ""):
         sequence = _sequence(request.headers.get("last-event-id"), after)
-        state = _Following(platform, caller, sequence, project, subject, type or ())
-        return stream(platform.wakeups, state.look)
+        state = _Following(platform, sequence, project, subject, type or ())
+        return stream(platform, caller, state.look)
     found = events.read(platform, caller, after=after, limit=limit, project=project, subject=subject, types=type or ())
     return Page[Event](items=tuple(found))
 
@@ -56,20 +56,19 @@ class _Following:
     def __init__(
         self,
         platform: Platform,
-        caller: Caller,
         sequence: int,
         project: str | None,
         subject: str | None,
         types: Sequence[str],
     ) -> None:
-        self._platform, self._caller, self._sequence = platform, caller, sequence
+        self._platform, self._sequence = platform, sequence
         self._project, self._subject, self._types = project, subject, types
 
-    def look(self) -> Batch:
-        finished = self._subject is not None and subject_finished(self._platform, self._subject)
+    def look(self, caller: Caller) -> Batch:
+        finished = self._subject is not None and subject_finished(self._platform, caller, self._subject)
         found = events.read(
             self._platform,
-            self._caller,
+            caller,
             after=self._sequence,
             limit=EVENTS_A_LOOK,
             project=self._project,

@@ -30,8 +30,8 @@ async def read_routes(
     deadline = loop.time() + wait
     while True:
         seen = platform.wakeups.generation
-        table = await run_in_threadpool(routes.table, platform)
+        newest = await run_in_threadpool(routes.version, platform)
         left = deadline - loop.time()
-        if table.version > known or left <= 0 or platform.wakeups.closed:
-            return table
+        if newest > known or left <= 0 or platform.wakeups.closed:
+            return await run_in_threadpool(routes.table, platform)
         await platform.wakeups.wait(seen, left)

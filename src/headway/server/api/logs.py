@@ -24,24 +24,22 @@ def follow_logs(
     """SSE from ``cursor`` (or the Last-Event-ID of a client that comes back) to the end of the log."""
     position = request.headers.get("last-event-id") or cursor
     first = logs.read(platform, caller, wanted, cursor=position, limit=0)
-    state = _Following(platform, caller, wanted, first.cursor if position is None else position)
+    state = _Following(platform, wanted, first.cursor if position is None else position)
     if tail is not None and position is None:
         state.tail = tail
-    return stream(platform.wakeups, state.look)
+    return stream(platform, caller, state.look)
 
 
 class _Following:
     """Remembers how far one client has been served."""
 
-    def __init__(self, platform: Platform, caller: Caller, wanted: logs.LogQuery, cursor: str) -> None:
-        self._platform, self._caller, self._wanted, self._cursor = platform, caller, wanted, cursor
+    def __init__(self, platform: Platform, wanted: logs.LogQuery, cursor: str) -> None:
+        self._platform, self._wanted, self._cursor = platform, wanted, cursor
         self.tail: int | None = None
 
-    def look(self) -> Batch:
+    def look(self, caller: Caller) -> Batch:
         tail, self.tail = self.tail, None
-        page = logs.read(
-            self._platform, self._caller, self._wanted, cursor=self._cursor, limit=ROWS_A_MESSAGE, tail=tail
-        )
+        page = logs.read(self._platform, caller, self._wanted, cursor=self._cursor, limit=ROWS_A_MESSAGE, tail=tail)
         self._cursor = page.cursor
         rows = [row.model_dump(mode="json") for row in page.rows]
         messages = (message("rows", rows, id=page.cursor),) if rows else ()

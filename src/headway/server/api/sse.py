@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from headway.server.wakeups import Wakeups
+from headway.errors import HeadwayError
+from headway.server.actions.access import renew
+from headway.server.context import Caller, Platform
+
+logger = logging.getLogger("headway.server")
 
 KEEP_ALIVE_SECONDS = 15.0
 PAUSE_BETWEEN_LOOKS = 0.02
@@ -19,7 +23,8 @@ PAUSE_BETWEEN_LOOKS = 0.02
 FOLLOWERS_A_PAUSE = 20
 """With more followers than this the pause grows in proportion, so that they never take all of the server's time."""
 
-S = TypeVar("S")
+RENEW_SECONDS = 0.5
+"""How long a client may be served on rights that were looked up before."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +45,34 @@ def message(event: str, data: object, id: str | None = None) -> bytes:
     return ("\n".join(lines) + "\n\n").encode()
 
 
-def stream(wakeups: Wakeups, look: Callable[[], Batch]) -> StreamingResponse:
+def stream(platform: Platform, caller: Caller, look: Callable[[Caller], Batch]) -> StreamingResponse:
     """A response that sends what ``look`` finds, now and after every change, until it says that it ended.
 
-    ``look`` runs in a thread, and remembers by itself what it has sent.
+    ``look`` runs in a thread, and remembers by itself what it has sent. It is given the caller with the rights of now.
     """
     headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
-    return StreamingResponse(_follow(wakeups, look), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_follow(platform, caller, look), media_type="text/event-stream", headers=headers)
 
 
-async def _follow(wakeups: Wakeups, look: Callable[[], Batch]) -> AsyncIterator[bytes]:
+async def _follow(platform: Platform, caller: Caller, look: Callable[[Caller], Batch]) -> AsyncIterator[bytes]:
     yield b": headway\n\n"
-    silent_since = asyncio.get_running_loop().time()
+    try:
+        async for encoded in _messages(platform, caller, look):
+            yield encoded
+    except HeadwayError as error:
+        # The status was sent long ago. The client comes back, and is then told what is wrong.
+        logger.info("a stream of the user %s ended: %s", caller.user.id, error.code)
+
+
+async def _messages(platform: Platform, caller: Caller, look: Callable[[Caller], Batch]) -> AsyncIterator[bytes]:
+    wakeups = platform.wakeups
+    silent_since = renewed = asyncio.get_running_loop().time()
     while not wakeups.closed:
         seen = wakeups.generation
-        batch = await run_in_threadpool(look)
+        if asyncio.get_running_loop().time() - renewed >= RENEW_SECONDS:
+            renewed = asyncio.get_running_loop().time()
+            caller = await run_in_threadpool(renew, platform, caller)
+        batch = await run_in_threadpool(look, caller)
         for encoded in batch.messages:
             yield encoded
         if batch.ended:

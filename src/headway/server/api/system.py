@@ -25,12 +25,14 @@ class VersionAnswer(Record):
 
 
 @router.get("/health")
+@router.head("/health", include_in_schema=False)
 def health() -> dict[str, str]:
     """Whether this process answers at all."""
     return {"status": "ok"}
 
 
 @router.get("/ready")
+@router.head("/ready", include_in_schema=False)
 def ready(platform: PlatformParameter) -> dict[str, str]:
     """Whether it can do its work: the database answers too."""
     status.check_ready(platform)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,7 +53,8 @@ class GatewayKeeper:
             needed = bool(session.deployments.all())
         record = read_record(self._directory)
         if not needed and record is not None and is_alive(record.identity):
-            os.kill(record.identity.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(record.identity.pid, signal.SIGTERM)
 
     def url(self) -> str:
         """The gateway's address, chosen at the first call and kept for ever."""
@@ -94,8 +96,9 @@ class GatewayKeeper:
     def _alive(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
             self._process = None
+        # One that was just started may not have replaced the record of the one before it.
         record = read_record(self._directory)
-        return self._process is not None if record is None else is_alive(record.identity)
+        return self._process is not None or (record is not None and is_alive(record.identity))
 
     def _start(self) -> None:
         private_directory(self._directory)
