@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,19 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     server = create_app(ServerSettings(data=tmp_path_factory.mktemp("data") / "server"), "http://127.0.0.1:1")
     server.api.state.gateway = QuietGateway()
+    found = World(server)
+    try:
+        yield found
+    finally:
+        found.client.close()
+        server.close()
+
+
+@pytest.fixture
+def postgres_world(new_postgres_database: Callable[[], str], tmp_path: Path) -> Iterator[World]:
+    """The same over PostgreSQL, where sessions write at the same time."""
+    settings = ServerSettings(data=tmp_path / "postgres", database_url=new_postgres_database())
+    server = create_app(settings, "http://127.0.0.1:1")
     found = World(server)
     try:
         yield found

@@ -82,20 +82,27 @@ def _add(session: Session, caller: Caller, request: TokenCreate, user: User, pro
     expires_at = None if request.expires_in is None else now() + timedelta(seconds=request.expires_in)
     if caller.token.expires_at is not None:
         expires_at = min(expires_at or caller.token.expires_at, caller.token.expires_at)
+    made = _make(session, user, request.name, project_id=project_id, role=role, expires_at=expires_at)
+    token = made.token
+    record(session, "token.created", token.id, project_id=None, actor=caller.user.id, name=token.name, user=user.name)
+    return made
+
+
+def _make(session: Session, user: User, name: str, kind: TokenKind = TokenKind.USER, **limits: object) -> TokenCreated:
+    """A new token with its secret, of which only the digest is kept."""
     secret = new_token_secret()
-    token = Token(
-        id=new_id("tok"),
-        kind=TokenKind.USER,
-        name=request.name,
-        user_id=user.id,
-        prefix=secret[:TOKEN_SHOWN],
-        project_id=project_id,
-        role=role,
-        created_at=now(),
-        expires_at=expires_at,
+    token = Token.model_validate(
+        {
+            "id": new_id("tok"),
+            "kind": kind,
+            "name": name,
+            "user_id": user.id,
+            "prefix": secret[:TOKEN_SHOWN],
+            "created_at": now(),
+            **limits,
+        }
     )
     session.tokens.add(token, token_digest(secret))
-    record(session, "token.created", token.id, project_id=None, actor=caller.user.id, name=token.name, user=user.name)
     return TokenCreated(token=token, secret=secret)
 
 
@@ -135,17 +142,7 @@ def first_token(platform: Platform) -> str | None:
             return None
         user = User(id=new_id("usr"), name=ADMIN_NAME, admin=True, created_at=now())
         session.users.add(user)
-        secret = new_token_secret()
-        token = Token(
-            id=new_id("tok"),
-            kind=TokenKind.USER,
-            name="first admin token",
-            user_id=user.id,
-            prefix=secret[:TOKEN_SHOWN],
-            created_at=now(),
-        )
-        session.tokens.add(token, token_digest(secret))
-        return secret
+        return _make(session, user, "first admin token").secret
 
 
 def gateway_token(platform: Platform) -> str:
@@ -153,14 +150,4 @@ def gateway_token(platform: Platform) -> str:
     with platform.storage.write() as session:
         admin = session.users.by_name(ADMIN_NAME)
         assert admin is not None
-        secret = new_token_secret()
-        token = Token(
-            id=new_id("tok"),
-            kind=TokenKind.GATEWAY,
-            name="gateway",
-            user_id=admin.id,
-            prefix=secret[:TOKEN_SHOWN],
-            created_at=now(),
-        )
-        session.tokens.add(token, token_digest(secret))
-        return secret
+        return _make(session, admin, "gateway", TokenKind.GATEWAY).secret
