@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from headway.domain.base import new_id, now
 from headway.domain.jobs import JOB_MOVES, Job, JobSpec, JobState
 from headway.domain.replicas import Action, Directive, OwnerKind, Replica, ReplicaPhase
-from headway.server.workers.progress import Advance, advance
+from headway.engines.base import AgentObservation, AgentState
+from headway.server.workers.progress import Advance, advance, mark_lost
 
 MOMENT = now()
 
@@ -119,6 +120,15 @@ def test_the_rest_is_told_to_stop_and_then_made_to() -> None:
     assert not look.hard_stop
     replicas = list(look.replicas.values())
     assert advance(look.job, replicas, MOMENT + timedelta(seconds=60)).hard_stop
+
+
+def test_a_job_whose_machine_was_restarted_is_lost_and_not_failed() -> None:
+    running = [make_replica(rank, ReplicaPhase.RUNNING) for rank in (0, 1)]
+    seen = AgentObservation(replica_id=running[0].id, state=AgentState.GONE, host_changed=True)
+    gone = [mark_lost(replica, seen, MOMENT) for replica in running]
+    assert moves(advance(make_job(JobState.RUNNING), gone, MOMENT)) == ["lost"]
+    killed = [mark_lost(replica, seen.evolve(host_changed=False), MOMENT) for replica in running]
+    assert moves(advance(make_job(JobState.RUNNING), killed, MOMENT)) == ["failed"]
 
 
 def test_a_failure_with_retries_left_goes_back_to_the_queue() -> None:

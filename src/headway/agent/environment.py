@@ -26,7 +26,7 @@ INHERITED = frozenset(
 )
 """Variables of the agent that every program gets. A list of what may pass, so that no secret of the server can."""
 INHERITED_PREFIXES = ("LC_", "PIP_", "UV_")
-INHERITED_SUFFIXES = ("_PROXY", "_proxy")
+PROXIES = frozenset(f"{kind}_proxy" for kind in ("http", "https", "ftp", "all", "no"))
 FALLBACK_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -66,7 +66,7 @@ def _inherited(facts: ReplicaFacts) -> dict[str, str]:
 
 
 def _passes(name: str) -> bool:
-    return name in INHERITED or name.startswith(INHERITED_PREFIXES) or name.endswith(INHERITED_SUFFIXES)
+    return name in INHERITED or name.startswith(INHERITED_PREFIXES) or name.lower() in PROXIES
 
 
 def _standing_alone(spec: ReplicaSpec) -> dict[str, str]:

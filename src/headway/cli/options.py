@@ -23,7 +23,9 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=0, help="Show at most so many; 0 shows all.")]
 TailOption = Annotated[int | None, typer.Option("--tail", min=0, help="Begin with the last so many lines.")]
 ReplicaOption = Annotated[str | None, typer.Option("--replica", help="Only this replica, as worker-1.")]
-AttemptOption = Annotated[int | None, typer.Option("--attempt", min=1, help="Another attempt than the present one.")]
+AttemptOption = Annotated[
+    int | None, typer.Option("--attempt", min=1, help="One attempt only; all of them without it.")
+]
 TimeoutOption = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")]
 
 

@@ -38,6 +38,12 @@ def up(
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Listen beyond this machine: whoever has a token runs code here.")
     ] = False,
+    keep_failed_hours: Annotated[
+        float | None,
+        typer.Option(
+            "--keep-failed-hours", min=0, help="How long workspaces of failed attempts are kept [default: 24]."
+        ),
+    ] = None,
 ) -> None:
     """Start a server and stay with it until Ctrl-C.
 
@@ -52,6 +58,7 @@ def up(
         "containers": containers,
         "allowed_hosts": tuple(allowed_host) if allowed_host else None,
         "allow_remote": allow_remote or None,
+        "keep_failed_hours": keep_failed_hours,
     }
     _serve()({key: value for key, value in given.items() if value is not None})
 

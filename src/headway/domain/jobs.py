@@ -262,6 +262,8 @@ class Failure(Record):
     signal: int | None = None
     reason: str
     last_lines: tuple[str, ...] = ()
+    lost: bool = False
+    """Whether its machine is gone, so that nobody can say how it ended."""
 
 
 class Job(Record):

@@ -147,7 +147,7 @@ class Jobs(Resource):
             follow: Wait for rows to come, before the start too, until nothing ever follows: the job has finished
                 and what it leaves (its model) is registered.
             replica: Only this one, as ``worker-1``.
-            attempt: Another attempt than the present one.
+            attempt: One attempt only; all of them without it.
             tail: Begin with the last so many lines.
             timeout: With ``follow``: seconds after which WaitTimeoutError is raised.
         """

@@ -20,6 +20,7 @@ HARD_STOP_AFTER = timedelta(seconds=5)
 """Beyond the grace period, before the engine ends what its agent did not."""
 NEVER = datetime.max.replace(tzinfo=timezone.utc)
 NO_WORD = "no word from"
+MACHINE_RESTARTED = "the machine was restarted"
 STARTUP = (
     JobState.PROVISIONING,
     JobState.PROVISIONED,
@@ -90,7 +91,7 @@ def mark_lost(replica: Replica, seen: AgentObservation, moment: datetime) -> Rep
     ``moment`` lies before the engine was asked: the asking ends what the agent left, which its peers notice at once,
     and they must not be named as those that failed first.
     """
-    how = "the machine was restarted" if seen.host_changed else "its agent ended without a word (killed?)"
+    how = MACHINE_RESTARTED if seen.host_changed else "its agent ended without a word (killed?)"
     return replica.evolve(
         phase=ReplicaPhase.LOST, exit_code=seen.exit_code, signal=seen.signal, reason=how, finished_at=moment
     )
@@ -154,6 +155,7 @@ def failure_of(failed: Replica) -> Failure:
         signal=failed.signal,
         reason=describe(failed),
         last_lines=failed.last_lines,
+        lost=failed.phase is ReplicaPhase.LOST and failed.reason == MACHINE_RESTARTED,
     )
 
 
@@ -221,7 +223,8 @@ def _end(look: Advance) -> None:
             left = job.spec.retries - job.retries_used - 1
             look.moves.append((JobState.QUEUED, f"retrying; {left} more tries after this one"))
         else:
-            look.moves.append((JobState.FAILED, job.failure.reason))
+            state = JobState.LOST if job.failure.lost else JobState.FAILED
+            look.moves.append((state, job.failure.reason))
     elif job.stop_requested:
         look.moves.append((JobState.STOPPED, "stopped on request"))
     else:
