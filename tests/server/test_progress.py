@@ -12,7 +12,7 @@ from headway.domain.base import new_id, now
 from headway.domain.jobs import JOB_MOVES, Job, JobSpec, JobState
 from headway.domain.replicas import Action, Directive, OwnerKind, Replica, ReplicaPhase
 from headway.engines.base import AgentObservation, AgentState
-from headway.server.workers.progress import Advance, advance, mark_lost
+from headway.server.workers.progress import FORGOTTEN_AFTER, Absences, Advance, advance, mark_lost
 
 MOMENT = now()
 
@@ -179,6 +179,23 @@ def test_a_hard_stop_leaves_no_time() -> None:
     job = make_job(JobState.STOPPING, stop_requested=True, stop_hard=True, ending_since=MOMENT)
     assert advance(job, running, MOMENT).hard_stop
     assert not advance(job.evolve(stop_hard=False), running, MOMENT).hard_stop
+
+
+def test_what_neither_the_engine_nor_its_agent_speaks_of_is_lost_after_a_while() -> None:
+    absences, replica = Absences(), make_replica(0, ReplicaPhase.RUNNING, last_seen=MOMENT)
+    assert absences.lost([replica], [], MOMENT) == []
+    spoke = replica.evolve(last_seen=MOMENT + FORGOTTEN_AFTER / 2)
+    assert absences.lost([spoke], [], MOMENT + FORGOTTEN_AFTER) == []
+    (lost,) = absences.lost([spoke], [], MOMENT + 2 * FORGOTTEN_AFTER)
+    assert (lost.replica_id, lost.state) == (replica.id, AgentState.GONE)
+
+
+def test_what_the_engine_sees_alive_is_not_lost_however_long_it_is_silent() -> None:
+    absences, replica = Absences(), make_replica(0, ReplicaPhase.RUNNING, last_seen=MOMENT)
+    assert absences.lost([replica], [], MOMENT) == []
+    alive = AgentObservation(replica_id=replica.id, state=AgentState.ALIVE)
+    assert absences.lost([replica], [alive], MOMENT + 2 * FORGOTTEN_AFTER) == []
+    assert absences.lost([replica], [], MOMENT + 2 * FORGOTTEN_AFTER) == []
 
 
 phases = st.sampled_from(list(ReplicaPhase))

@@ -19,6 +19,7 @@ from headway.errors import InvalidRequestError, StorageFullError
 from headway.server.actions import deployments, jobs
 from headway.server.actions.attempts import end_attempt
 from headway.server.context import Platform
+from headway.server.workers import progress
 from headway.server.workers.cleaning import CleaningWorker
 from headway.server.workers.deployments import STEADY, DeploymentWorker
 from headway.server.workers.jobs import JobWorker, job_specs
@@ -192,6 +193,20 @@ def test_a_lost_replica_is_blamed_before_those_that_its_end_brought_down(scene: 
     failure = scene.job(job).failure
     assert failure is not None
     assert failure.replica == "worker-0"
+
+
+def test_a_job_of_which_the_engine_lost_everything_ends_and_gives_back_its_room(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "FORGOTTEN_AFTER", timedelta())
+    job = scene.submit()
+    for _ in range(3):
+        scene.jobs.look()
+    found = scene.job(job)
+    assert found.state is JobState.FAILED
+    assert found.failure is not None
+    assert found.failure.replica == "worker-0"
+    assert scene.attempts(job.id, OwnerKind.JOB) == []
 
 
 def test_a_job_whose_instance_type_was_deleted_says_so_and_can_be_stopped(gpu_scene: Scene) -> None:

@@ -16,7 +16,7 @@ from headway.server.actions import capacity
 from headway.server.actions.attempts import add_attempt, base_spec, end_attempt, with_gpus
 from headway.server.actions.deployments import SERVER_ROLE, move
 from headway.server.context import Platform
-from headway.server.workers.progress import HARD_STOP_AFTER, lost_replicas, mark_lost
+from headway.server.workers.progress import HARD_STOP_AFTER, Absences, mark_lost
 from headway.server.workers.reconciler import Pacer, leased
 from headway.server.workers.salvage import salvage
 from headway.storage.base import Session
@@ -50,6 +50,7 @@ class DeploymentWorker:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._pacer = Pacer()
+        self._absences = Absences()
 
     def look(self) -> None:
         with self._platform.storage.read() as session:
@@ -84,7 +85,7 @@ class DeploymentWorker:
         if not self._pacer.due(one.attempt.id):
             return
         asked = now()
-        for seen in lost_replicas([one.replica], platform.engine.observe(one.attempt.token)):
+        for seen in self._absences.lost([one.replica], platform.engine.observe(one.attempt.token), asked):
             with leased(platform, f"attempt:{one.attempt.id}") as lease:
                 if lease is None:
                     return

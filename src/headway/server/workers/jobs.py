@@ -18,7 +18,7 @@ from headway.server.actions.attempts import add_attempt, base_spec, end_attempt,
 from headway.server.actions.jobs import SECRET_PREFIX, WORKSPACE_PASSWORD, WORKSPACE_USER, job_need, move
 from headway.server.actions.recording import record
 from headway.server.context import Platform
-from headway.server.workers.progress import NO_WORD, Advance, advance, lost_replicas, mark_lost, silent
+from headway.server.workers.progress import NO_WORD, Absences, Advance, advance, mark_lost, silent
 from headway.server.workers.reconciler import Pacer, leased
 from headway.server.workers.salvage import salvage
 from headway.storage.base import Session
@@ -41,6 +41,7 @@ class JobWorker:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._pacer = Pacer()
+        self._absences = Absences()
 
     def look(self) -> None:
         with self._platform.storage.read() as session:
@@ -146,7 +147,7 @@ class JobWorker:
             return
         if self._pacer.due(attempt.id):
             asked = now()
-            lost = lost_replicas(replicas, platform.engine.observe(attempt.token))
+            lost = self._absences.lost(replicas, platform.engine.observe(attempt.token), asked)
             if lost:
                 self._take_over(attempt, lost, asked)
                 return

@@ -16,6 +16,8 @@ from headway.domain.replicas import Action, Directive, Replica, ReplicaPhase
 from headway.engines.base import AgentObservation, AgentState
 
 SILENT_AFTER = timedelta(seconds=30)
+FORGOTTEN_AFTER = timedelta(seconds=60)
+"""How long neither the engine nor the agent itself must have spoken of a replica until it counts as lost."""
 HARD_STOP_AFTER = timedelta(seconds=5)
 """Beyond the grace period, before the engine ends what its agent did not."""
 NEVER = datetime.max.replace(tzinfo=timezone.utc)
@@ -79,10 +81,39 @@ class Advance:
         self.changed = True
 
 
-def lost_replicas(replicas: Sequence[Replica], observations: Sequence[AgentObservation]) -> list[AgentObservation]:
-    """Observations of agents that are gone without a last word."""
-    open_ones = {replica.id for replica in replicas if not replica.phase.ended}
-    return [o for o in observations if o.state is AgentState.GONE and o.replica_id in open_ones]
+class Absences:
+    """Finds the agents that are gone without a last word, and remembers of which the engine knows nothing.
+
+    An engine forgets what it placed when its directory is removed, or its machine replaced. Nobody would ever say that
+    such a replica ended, so its job would neither end nor give back its room.
+    """
+
+    def __init__(self) -> None:
+        self._unknown_since: dict[str, datetime] = {}
+
+    def lost(
+        self, replicas: Sequence[Replica], observations: Sequence[AgentObservation], moment: datetime
+    ) -> list[AgentObservation]:
+        """Of ``replicas`` those that the engine says are gone, and those that neither it nor their agent speaks of."""
+        seen = {o.replica_id: o for o in observations if o.state is not AgentState.UNKNOWN}
+        found = []
+        for replica in replicas:
+            known = seen.get(replica.id)
+            if known is not None or replica.phase.ended:
+                self._unknown_since.pop(replica.id, None)
+            if replica.phase.ended:
+                continue
+            if known is None and self._forgotten(replica, moment):
+                known = AgentObservation(replica_id=replica.id, state=AgentState.GONE)
+            if known is not None and known.state is AgentState.GONE:
+                found.append(known)
+        return found
+
+    def _forgotten(self, replica: Replica, moment: datetime) -> bool:
+        since = self._unknown_since.setdefault(replica.id, moment)
+        if replica.last_seen is not None and replica.last_seen > since:
+            since = self._unknown_since[replica.id] = replica.last_seen
+        return moment - since >= FORGOTTEN_AFTER
 
 
 def mark_lost(replica: Replica, seen: AgentObservation, moment: datetime) -> Replica:
