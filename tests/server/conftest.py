@@ -20,7 +20,7 @@ from headway.domain.models import ModelVersion
 from headway.domain.projects import Project
 from headway.domain.replicas import OwnerKind, Replica
 from headway.domain.users import Member, Role, Token, TokenKind, User, new_token_secret, token_digest
-from headway.server.actions import blobs, deployments, jobs, models
+from headway.server.actions import blobs, deployments, jobs, models, users
 from headway.server.actions.attempts import add_attempt
 from headway.server.app import Server, create_app
 from headway.server.context import Caller
@@ -71,8 +71,9 @@ class World:
     def __init__(self, server: Server) -> None:
         self.server, self.platform = server, server.platform
         self.client = AppClient(server.app)
-        assert server.first_token is not None
-        self.admin_token = server.first_token
+        shown: list[str] = []
+        users.first_token(self.platform, shown.append)
+        (self.admin_token,) = shown
         with self.platform.storage.read() as session:
             admin = session.users.by_name("admin")
             assert admin is not None

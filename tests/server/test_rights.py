@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,9 +12,12 @@ import pytest
 from headway.domain.base import new_id, now
 from headway.domain.jobs import JobState
 from headway.domain.users import Role, TokenKind, token_digest
+from headway.server.actions import users
+from headway.server.actions.access import authenticate
 from headway.server.actions.subjects import subject_finished
-from headway.server.app import PREFIX
+from headway.server.app import PREFIX, create_app
 from headway.server.context import Caller
+from headway.server.settings import ServerSettings
 from headway.testing.server import ServerProcess
 
 STREAM = {"Accept": "text/event-stream"}
@@ -116,3 +120,21 @@ def test_a_live_log_of_a_job_that_is_deleted_ends_in_order(running_server: Serve
                 if len(chunks) == 1:
                     httpx.delete(f"{base}/jobs/{job}", headers=headers, trust_env=False).raise_for_status()
         assert b"event: end" not in b"".join(chunks)
+
+
+def test_a_first_token_that_could_not_be_shown_is_not_the_last(tmp_path: Path) -> None:
+    server = create_app(ServerSettings(data=tmp_path / "server"), "http://127.0.0.1:1")
+    try:
+        with pytest.raises(BrokenPipeError):
+            users.first_token(server.platform, raise_broken_pipe)
+        shown: list[str] = []
+        users.first_token(server.platform, shown.append)
+        users.first_token(server.platform, shown.append)
+        assert len(shown) == 1
+        assert authenticate(server.platform, shown[0]).admin
+    finally:
+        server.close()
+
+
+def raise_broken_pipe(_: str) -> None:
+    raise BrokenPipeError

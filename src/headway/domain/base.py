@@ -6,6 +6,8 @@ import difflib
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
+from enum import Enum
+from html import escape
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
@@ -137,6 +139,22 @@ class _Readable(BaseModel):
             if field is not None and not field.is_required() and value == field.default:
                 continue
             yield name, _Count(len(value)) if isinstance(value, tuple) and len(value) > REPR_ITEMS else value
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks. Every text is escaped: it may be anybody's."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(str(name))}</th><td style='text-align:left'>{_cell(value)}</td></tr>"
+            for name, value in self.__repr_args__()
+        )
+        return f"<table><caption>{escape(type(self).__name__)}</caption>{rows}</table>"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Enum):
+        value = value.value
+    elif isinstance(value, datetime):
+        value = format_time(value)
+    return escape(value if isinstance(value, str) else repr(value))
 
 
 class Record(_Readable):

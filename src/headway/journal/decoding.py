@@ -238,6 +238,7 @@ class Scan(NamedTuple):
 def scan(data: bytes) -> Scan:
     """Every intact frame of a whole journal, and what was damaged or torn off.
 
+    >>> from headway.journal.frames import KIND_END, encode_frame
     >>> scan(MAGIC + encode_frame(KIND_END, b"") + b"xx").torn
     2
     """

@@ -28,7 +28,7 @@ from headway.errors import (
     RequestError,
 )
 from headway.paths import private_directory, write_atomic
-from headway.server.actions import instances, users
+from headway.server.actions import instances
 from headway.server.actions.status import VERSION
 from headway.server.api import (
     blobs,
@@ -73,8 +73,6 @@ class Server:
     app: ASGIApp
     api: FastAPI
     platform: Platform
-    first_token: str | None
-    """The admin token, at the very first start only."""
     close: Callable[[], None]
 
 
@@ -87,7 +85,6 @@ def create_app(settings: ServerSettings, url: str) -> Server:
     """
     private_directory(settings.data)
     platform = open_platform(settings, url)
-    first_token = users.first_token(platform)
     instances.fill_catalogue(platform)
     keeper = GatewayKeeper(platform)
     api = FastAPI(
@@ -104,7 +101,7 @@ def create_app(settings: ServerSettings, url: str) -> Server:
         api.include_router(router, prefix=prefix)
     _handle_errors(api)
     hosts = LOCAL_HOSTS | {settings.host.lower()} | {host.lower() for host in settings.allowed_hosts}
-    return Server(Gate(api, platform, frozenset(hosts)), api, platform, first_token, platform.storage.close)
+    return Server(Gate(api, platform, frozenset(hosts)), api, platform, platform.storage.close)
 
 
 def api_routers() -> list[tuple[str, APIRouter]]:

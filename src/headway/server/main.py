@@ -16,6 +16,7 @@ import uvicorn
 from headway.domain.base import parse_request
 from headway.errors import ConfigurationError
 from headway.paths import private_directory, write_atomic
+from headway.server.actions import users
 from headway.server.app import Server, create_app
 from headway.server.settings import ServerSettings
 from headway.server.wakeups import Wakeups
@@ -111,15 +112,20 @@ def announce(settings: ServerSettings, server: Server, url: str) -> None:
     """Tell people on the terminal, and agents and the gateway by file, where the server is."""
     facts = {"url": url, "pid": os.getpid(), "instance": server.platform.instance}
     write_atomic(server.platform.address_file, json.dumps(facts).encode())
-    lines = [
-        f"url: {url}",
-        f"data: {settings.data}",
-        f"engine: {settings.engine}, containers: {settings.containers} (jobs run as plain processes of this account)",
-    ]
-    if server.first_token is not None:
-        lines.append(f"token: {server.first_token}")
-        lines.append("This admin token is shown once. In another terminal: headway login " + url)
-    sys.stdout.write("\n".join(lines) + "\n")
+    say(f"url: {url}")
+    say(f"data: {settings.data}")
+    say(f"engine: {settings.engine}, containers: {settings.containers} (jobs run as plain processes of this account)")
+
+    def show(token: str) -> None:
+        say(f"token: {token}")
+        say(f"This admin token is shown once. In another terminal: headway login {url}")
+
+    users.first_token(server.platform, show)
+
+
+def say(line: str) -> None:
+    """A line on the terminal, at once."""
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from headway.domain.base import Page, PageRequest, new_id, now
@@ -135,14 +136,17 @@ def _reaches(caller: Caller, token: Token) -> bool:
     return token.user_id == caller.user.id and within_project and within_role
 
 
-def first_token(platform: Platform) -> str | None:
-    """At the first start: make the admin account and return its token, the only time it is seen; None ever after."""
+def first_token(platform: Platform, show: Callable[[str], None]) -> None:
+    """At the first start: make the admin account and ``show`` its token, the only time it is seen.
+
+    It is shown before it is stored: a server killed in between shows another one next time, and locks nobody out.
+    """
     with platform.storage.write() as session:
         if session.users.by_name(ADMIN_NAME) is not None:
-            return None
+            return
         user = User(id=new_id("usr"), name=ADMIN_NAME, admin=True, created_at=now())
         session.users.add(user)
-        return _make(session, user, "first admin token").secret
+        show(_make(session, user, "first admin token").secret)
 
 
 def gateway_token(platform: Platform) -> str:

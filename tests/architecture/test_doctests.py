@@ -1,0 +1,27 @@
+"""Every example in a docstring runs."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import headway
+
+SKIPPED = {"headway.__main__", "headway.agent.__main__", "headway.serving.__main__", "headway.serving.gateway.__main__"}
+"""Importing these runs a program."""
+
+
+def module_names() -> list[str]:
+    found = [module.name for module in pkgutil.walk_packages(headway.__path__, "headway.")]
+    return [name for name in found if name not in SKIPPED and ".migrations." not in name]
+
+
+@pytest.mark.parametrize("name", module_names())
+def test_the_examples_of_a_module_run(name: str) -> None:
+    result = doctest.testmod(
+        importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
+    )
+    assert result.failed == 0
