@@ -16,7 +16,7 @@ DEFAULT_PORT = 8473
 class ServerSettings(Request):
     """Everything that `headway up` lets one choose. Nothing changes after the start."""
 
-    data: Path = Path(".headway/server")
+    data: Path = Field(default=Path(".headway/server"), validate_default=True)
     host: str = "127.0.0.1"
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
     """0 takes any free port and prints it."""
