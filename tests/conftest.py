@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,10 @@ import pytest
 from headway.testing.server import ServerProcess
 
 pytest_plugins = ["headway.testing.postgres"]
+
+if threading.current_thread() is threading.main_thread():
+    # Started in the background of a script, this process ignores Ctrl-C, and so would every program that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

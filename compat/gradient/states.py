@@ -166,7 +166,10 @@ class Watcher:
                 _add(replay, event)
                 if replay.moves:
                     break
-        return _patiently(lambda: headway.jobs.get(job.id))
+        job = _patiently(lambda: headway.jobs.get(job.id))
+        # The job may have moved after the stream was given up: its moves come before what it is now.
+        _patiently(lambda: self._take_in(headway, job, replay))
+        return job
 
 
 def _add(replay: Replay, event: Event) -> None:

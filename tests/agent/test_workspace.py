@@ -163,7 +163,7 @@ class TestGit:
 
     def test_credentials_stay_out_of_sight(self, rig: Any, server: Any, tmp_path: Path) -> None:
         """A git server that wants a password: git asks the helper for it, and the refusal does not show it."""
-        url = server.url.replace("http://", "http://someone@") + "/no/repository.git"
+        url = server.url + "/no/repository.git"
         server.git_password = "canary-77"
         spec = rig.spec(
             "true", workspace=GitWorkspace(url=url), workspace_username="someone", workspace_password="canary-77"

@@ -51,6 +51,8 @@ class FakeServer:
         self.events: list[dict[str, Any]] = []
         self.refusals: list[Response] = []
         self.log_rows = 0
+        self.moves_after_stream: tuple[str, ...] = ()
+        """Happen between the end of an event stream and the next request."""
 
     def handle(self, request: Request) -> Response:
         path, _, query = request.url.removeprefix("http://server:1").partition("?")
@@ -82,6 +84,8 @@ class FakeServer:
         if not streamed:
             return answer({"items": found})
         lines = [f"id: {e['sequence']}\nevent: event\ndata: {json.dumps(e)}\n\n" for e in found]
+        names, self.moves_after_stream = self.moves_after_stream, ()
+        self.move(*names)
         return Response(200, content="".join([*lines, "event: end\ndata: {}\n\n"]).encode())
 
     def add_job(self, body: dict[str, Any], created: str | None = None) -> dict[str, Any]:
@@ -402,3 +406,20 @@ def test_who_has_read_the_log_to_its_end_sees_the_present(client: gradient.SdkCl
 
     assert len(list(client.experiments.yield_logs("job1"))) == 2
     assert client.experiments.get("job1").state == ExperimentState.STOPPED
+
+
+def test_moves_that_come_while_nobody_listens_are_shown_before_the_present(
+    server: FakeServer, client: gradient.SdkClient
+) -> None:
+    experiment = client.experiments.run_multi_node(**MULTI_NODE)
+    server.move("queued", "provisioning")
+    first = [client.experiments.get(experiment).state for _ in range(2)]
+    server.moves_after_stream = ("provisioned", "network setting up", "network setup")
+    seen = [*first, *(client.experiments.get(experiment).state for _ in range(3))]
+    assert [ExperimentState.get_state_str(state) for state in seen] == [
+        "created",
+        "provisioning",
+        "provisioned",
+        "network setting up",
+        "network setup",
+    ]
