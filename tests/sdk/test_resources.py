@@ -60,7 +60,10 @@ class BlobStore:
         ({"comand": "x"}, "Did you mean 'command'"),
         ({"command": "x", "count": -1}, "count"),
         ({"roles": {"worker": {"cuont": 1, "command": "x"}}}, "Did you mean 'count'"),
-        ({}, "command or roles"),
+        ({}, "^The job is not valid: a job needs a command or roles"),
+        ({"command": True}, "a text or a list of texts, not True"),
+        ({"command": {"a": "b"}}, "a text or a list of texts"),
+        ({"roles": {"worker": {"command": 5}}}, r"roles\.worker\.command: a command is a text"),
         ({"command": "x", "environment": {"A=B": 1}}, "A=B"),
     ],
 )

@@ -221,15 +221,15 @@ def invalid(problems: Iterable[Mapping[str, Any]], model: type[BaseModel] | None
     """Pydantic's list of problems as one error of ours: a line a field, with a did-you-mean for unknown ones."""
     places, lines, hint = [], [], None
     for item in problems:
-        location = ".".join(str(part) for part in item["loc"]) or what
+        location = ".".join(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "unknown field"
             hint = hint or _suggest(str(item["loc"][-1]), item["loc"], model)
         elif item["type"] == "missing":
             message = "is required"
-        places.append({"field": location, "message": message})
-        lines.append(f"{location}: {message}")
+        places.append({"field": location or what, "message": message})
+        lines.append(f"{location}: {message}" if location else message)
     return InvalidRequestError(f"{what} is not valid: {'; '.join(lines)}.", hint=hint, details={"errors": places})
 
 

@@ -114,6 +114,8 @@ def _command(value: Any) -> Any:
         if not value.strip():
             raise ValueError("the command is empty")
         return ("/bin/sh", "-c", value)
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"a command is a text or a list of texts, not {value!r}; YAML takes a bare true for no text")
     return value
 
 

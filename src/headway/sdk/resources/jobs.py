@@ -57,7 +57,7 @@ class Jobs(Resource):
         """
         values = {"name": name, "project": self._project(project), **fields}
         if command is not None:
-            values["command"] = command if isinstance(command, str) else tuple(command)
+            values["command"] = command
         request = parse_request(JobCreate, values, what="The job")
         meant = describe_workspace(workspace)
         record = send_workspace(Blobs(self._session), meant, project=request.project)
