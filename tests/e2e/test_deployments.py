@@ -168,6 +168,19 @@ def test_what_is_not_there_is_404_with_and_without_a_key(
         client.deployments.predict("nobody-made-this", instances=[1])
 
 
+def test_a_name_of_another_project_is_not_suggested(client: Client, double: str) -> None:
+    client.deployments.create("elsewhere", double, start=False)
+    other = client.projects.create(new_id("project"))
+    lookups = (client.deployments.get, "elsewhere"), (client.models.get, double)
+    for find, name in lookups:
+        with pytest.raises(NotFoundError) as caught:
+            find(name, project=other.name)
+        assert "Did you mean" not in str(caught.value)
+        assert "list`" in str(caught.value)
+    with pytest.raises(NotFoundError, match="Did you mean 'elsewhere'"):
+        client.deployments.get("elsewhre")
+
+
 def test_a_stopped_deployment_answers_503_and_its_start_is_waited_for(client: Client, double: str) -> None:
     found = client.deployments.create("idle", double, start=False, public=True)
     assert found.state is DeploymentState.STOPPED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from headway.domain.base import did_you_mean
 from headway.domain.deployments import Deployment
@@ -67,8 +67,9 @@ def find_model(
     if model is None and project is not None:
         model = session.models.by_name(find_project(session, caller, project).id, reference)
     if model is None or not caller.may(Permission.READ, model.project_id):
-        names = (m.name for m in every(session.models.list, project_ids=caller.visible))
-        raise NotFoundError(f"There is no model {reference!r}.", hint=_name_hint(reference, names, project))
+        within = _within(session, caller, project)
+        names = (m.name for m in every(session.models.list, project_ids=within))
+        raise NotFoundError(f"There is no model {reference!r}.", hint=_name_hint(reference, names, project, "model"))
     caller.require(right, model.project_id)
     return model
 
@@ -91,8 +92,10 @@ def find_deployment(
     if deployment is None and project is not None:
         deployment = session.deployments.by_name(find_project(session, caller, project).id, reference)
     if deployment is None or not caller.may(Permission.READ, deployment.project_id):
-        names = (d.name for d in every(session.deployments.list, project_ids=caller.visible))
-        raise NotFoundError(f"There is no deployment {reference!r}.", hint=_name_hint(reference, names, project))
+        within = _within(session, caller, project)
+        names = (d.name for d in every(session.deployments.list, project_ids=within))
+        hint = _name_hint(reference, names, project, "deploy")
+        raise NotFoundError(f"There is no deployment {reference!r}.", hint=hint)
     caller.require(right, deployment.project_id)
     return deployment
 
@@ -146,8 +149,12 @@ def parse_reference(reference: str) -> tuple[str, int | None, str | None]:
     return name, int(digits), None
 
 
-def _name_hint(reference: str, names: Iterable[str], project: str | None) -> str:
-    suggestion = did_you_mean(reference, names)
-    if suggestion:
-        return suggestion
-    return "List what there is." if project else "Name the project too, or use an id."
+def _within(session: Session, caller: Caller, project: str | None) -> Collection[str] | None:
+    """The projects from which a name may be suggested: only the one that was asked in, where one was."""
+    return caller.visible if project is None else [find_project(session, caller, project).id]
+
+
+def _name_hint(reference: str, names: Iterable[str], project: str | None, command: str) -> str:
+    if project is None:
+        return "Name the project too, or use an id."
+    return did_you_mean(reference, names) or f"List what the project has with `headway {command} list`."
