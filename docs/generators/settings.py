@@ -27,7 +27,7 @@ def _row(name: str) -> tuple[str, ...]:
     variable = f" (or `{option.envvar}`)" if option is not None and option.envvar else ""
     default = {None: "", (): "", False: "no"}.get(field.default, str(field.default))
     meaning = attribute_notes(ServerSettings).get(name) or (option.help if option is not None else "")
-    return code(name), (code(flag) or "none") + variable, code(default), meaning.partition(" [default")[0]
+    return code(name), (code(flag) or "none") + variable, code(default), meaning.partition(" (default")[0]
 
 
 def _options() -> dict[str, Any]:

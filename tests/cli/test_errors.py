@@ -66,6 +66,12 @@ def test_a_wrong_command_line_is_one_line(headway: Run, arguments: list[str], co
     assert found.stdout == ""
 
 
+def test_the_help_of_up_shows_what_it_does_without_options(headway: Run) -> None:
+    shown = " ".join(headway("up", "--help", COLUMNS="200").stdout.split())
+    for default in (".headway/server", "127.0.0.1", "8473", "local", "process", "24"):
+        assert f"(default: {default})" in shown
+
+
 def test_a_server_that_is_away(headway: Run) -> None:
     found = headway("status", HEADWAY_URL="http://127.0.0.1:9", HEADWAY_TOKEN="hw_secret")
     assert found.returncode == 3

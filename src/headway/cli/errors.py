@@ -69,8 +69,8 @@ def report_fault(error: Exception) -> int:
 
         write_error("".join(traceback.format_exception(error)))
     name = type(error).__name__
-    text = clean(f"error: Headway itself failed: {name}: {error}").replace("\n", " ")
-    write_error(f"{text} Set HEADWAY_DEBUG=1 to see where, and please report it.")
+    text = clean(f"error: Headway itself failed: {name}: {error}").replace("\n", " ").rstrip(".")
+    write_error(f"{text}. Set HEADWAY_DEBUG=1 to see where, and please report it.")
     return FAILED
 
 

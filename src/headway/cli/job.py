@@ -108,8 +108,21 @@ def logs(
 ) -> None:
     """Print what a job's replicas printed; with --json one row a line."""
     with connected() as client:
+        if replica is not None:
+            _check_replica(client.jobs.get(job), replica)
         rows = client.jobs.logs(job, follow=follow, replica=replica, tail=tail, attempt=attempt)
         print_logs(rows, as_json)
+
+
+def _check_replica(job: Job, replica: str) -> None:
+    """A name that no replica has would be waited for to the job's end."""
+    from headway.domain.base import did_you_mean
+    from headway.errors import InvalidRequestError
+
+    known = [f"{name}-{index}" for name, role in job.spec.roles.items() for index in range(role.count)]
+    if replica not in known:
+        hint = did_you_mean(replica, known) or f"Its replicas: {', '.join(known[:8])}{', …' if known[8:] else ''}."
+        raise InvalidRequestError(f"The job {job.id} has no replica {replica!r}.", hint=hint)
 
 
 @app.command("watch")
@@ -192,4 +205,5 @@ def _answer(job: Job, as_json: bool) -> None:
     if as_json:
         print_json(job)
     else:
-        say(f"{job.id} {job.state.value}")
+        asked = job.stop_requested and not job.finished and job.state.value != "stopping"
+        say(f"{job.id} {job.state.value}{', asked to stop' if asked else ''}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -27,7 +27,6 @@ from headway.cli import (
 
 app = typer.Typer(
     name="headway",
-    help="Train, track and serve models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -44,6 +43,23 @@ app.add_typer(instance_type.app, name="instance-type")
 app.add_typer(event.app, name="event")
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from headway import __version__
+
+        typer.echo(f"headway {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train, track and serve models."""
 
 
 def main() -> NoReturn:

@@ -14,11 +14,12 @@ def register(app: typer.Typer) -> None:
 
 def up(
     data: Annotated[
-        Path | None, typer.Option("--data", help="Where everything is kept [default: .headway/server].")
+        Path | None, typer.Option("--data", help="Where everything is kept (default: .headway/server).")
     ] = None,
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen on [default: 127.0.0.1].")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on (default: 127.0.0.1).")] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes any free one (default: 8473)."),
     ] = None,
     database_url: Annotated[
         str | None,
@@ -28,9 +29,9 @@ def up(
             help="postgresql://… instead of SQLite; better in the variable, where others do not see its password.",
         ),
     ] = None,
-    engine: Annotated[str | None, typer.Option("--engine", help="Where jobs run [default: local].")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="Where jobs run (default: local).")] = None,
     containers: Annotated[
-        str | None, typer.Option("--containers", help="How a job's image is honoured [default: process].")
+        str | None, typer.Option("--containers", help="How a job's image is honoured (default: process).")
     ] = None,
     allowed_host: Annotated[
         list[str] | None, typer.Option("--allowed-host", help="A further host name that requests may use; repeatable.")
@@ -41,7 +42,7 @@ def up(
     keep_failed_hours: Annotated[
         float | None,
         typer.Option(
-            "--keep-failed-hours", min=0, help="How long workspaces of failed attempts are kept [default: 24]."
+            "--keep-failed-hours", min=0, help="How long workspaces of failed attempts are kept (default: 24)."
         ),
     ] = None,
 ) -> None:
