@@ -1,12 +1,11 @@
 """Ask a deployment, through the SDK and by plain HTTP.
 
-Run it with HEADWAY_URL and HEADWAY_TOKEN set, after register_and_deploy.py::
+Run it after register_and_deploy.py, logged in or with HEADWAY_URL and HEADWAY_TOKEN set::
 
     python predict.py [DEPLOYMENT]
 """
 
 import json
-import os
 import sys
 import urllib.request
 from pathlib import Path
@@ -25,10 +24,11 @@ with headway.Client() as client:
         deployment = running[0]
 
     answer = client.deployments.predict(deployment.id, inputs=body["inputs"])
+    token = client.connection.token
     print(f"{deployment.name} sees a {answer.outputs['classes'][0]}")
 
 # Any HTTP client will do: the format is that of TensorFlow Serving.
-headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ['HEADWAY_TOKEN']}"}
+headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
 request = urllib.request.Request(deployment.endpoint, json.dumps(body).encode(), headers)
 with urllib.request.urlopen(request) as response:
     print(f"HTTP {response.status}: {response.read().decode()[:70]}…")
