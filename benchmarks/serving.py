@@ -1,6 +1,6 @@
 """Latency and throughput of predictions: gateway + server beside the bare model server and a hand-written FastAPI endpoint.
 
-    python benchmarks/serving.py [--seconds 3] [--json FILE]
+    python benchmarks/serving.py [--seconds 3] [--output FILE]
 
 Everything runs on this machine in one go, each server as its own process, asked one after the other by the same client: raw
 asyncio over kept-alive connections, one request at a time on each. Two models: ``echo``, a predict.py that does nothing
@@ -207,7 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=None, help="also write the results to this file")
+    parser.add_argument("--output", type=Path, default=None, help="also write the results to this file")
     options = parser.parse_args()
     report = {
         "benchmark": "serving",
@@ -217,8 +217,8 @@ def main() -> None:
         "load_average_before": os.getloadavg()[0],
         "results": run(options.seconds, options.rounds),
     }
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    if options.output:
+        options.output.write_text(json.dumps(report, indent=2) + "\n")
     for kind, servers in report["results"].items():
         print(f"{kind:8} {'':22} {'connections':>11} {'req/s':>9} {'p50 ms':>8} {'p99 ms':>8}")
         for name, by_connections in servers.items():
