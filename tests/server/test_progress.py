@@ -131,6 +131,13 @@ def test_a_job_whose_machine_was_restarted_is_lost_and_not_failed() -> None:
     assert moves(advance(make_job(JobState.RUNNING), killed, MOMENT)) == ["failed"]
 
 
+def test_a_replica_that_was_told_to_stop_and_was_ended_is_not_called_killed() -> None:
+    seen = AgentObservation(replica_id="rep", state=AgentState.GONE)
+    told = make_replica(0, ReplicaPhase.RUNNING, directive=Directive(version=2, action=Action.STOP))
+    assert "killed" not in mark_lost(told, seen, MOMENT).reason
+    assert "killed" in mark_lost(make_replica(0, ReplicaPhase.RUNNING), seen, MOMENT).reason
+
+
 def test_a_failure_with_retries_left_goes_back_to_the_queue() -> None:
     replicas = [make_replica(rank, ReplicaPhase.EXITED, exit_code=1, finished_at=MOMENT) for rank in (0, 1)]
     look = advance(make_job(JobState.RUNNING, spec={"retries": 1}), replicas, MOMENT)

@@ -101,9 +101,10 @@ class Caller:
             return
         if project_id is not None and not self.may(Permission.READ, project_id):
             raise NotFoundError(f"{what} does not exist.")
+        whom = "a server admin" if permission is Permission.SERVER_ADMIN else "an admin of the project"
         raise PermissionDeniedError(
             f"This token may not do that: the right {permission.value!r} is missing.",
-            hint="Ask an admin of the project for a role that has it.",
+            hint=f"Ask {whom} for a role that has it.",
         )
 
     def remember(self, session: Session, record: BaseModel, status: int = 201) -> None:

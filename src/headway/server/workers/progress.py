@@ -123,6 +123,8 @@ def mark_lost(replica: Replica, seen: AgentObservation, moment: datetime) -> Rep
     and they must not be named as those that failed first.
     """
     how = MACHINE_RESTARTED if seen.host_changed else "its agent ended without a word (killed?)"
+    if not seen.host_changed and replica.directive.action is Action.STOP:
+        how = "ended at once, without a last word"
     return replica.evolve(
         phase=ReplicaPhase.LOST, exit_code=seen.exit_code, signal=seen.signal, reason=how, finished_at=moment
     )
