@@ -157,7 +157,9 @@ def test_a_hard_stop_does_not_wait_for_the_grace_period(client: Client) -> None:
     job = client.jobs.create("deaf", command="trap '' TERM; echo up; while :; do sleep 0.1; done", grace_seconds=600)
     next(iter(client.jobs.logs(job.id, follow=True)))
     client.jobs.stop(job.id, hard=True)
-    assert client.jobs.wait(job.id, timeout=30, raise_on_failure=False).state is JobState.STOPPED
+    ended = client.jobs.wait(job.id, timeout=30, raise_on_failure=False)
+    assert ended.state is JobState.STOPPED
+    assert "killed" not in ended.replicas[0].reason
 
 
 def test_max_runtime_ends_a_job_that_runs_too_long(client: Client) -> None:

@@ -174,10 +174,11 @@ class JobWorker:
                 salvage(platform, attempt, seen.replica_id)
             with platform.storage.write() as session:
                 lease.check(session)
+                asked = session.jobs.get(attempt.owner_id).stop_requested
                 for seen in lost:
                     replica = session.replicas.get(seen.replica_id)
                     if not replica.phase.ended:
-                        session.replicas.put(mark_lost(replica, seen, moment))
+                        session.replicas.put(mark_lost(replica, seen, moment, asked=asked))
 
     def _apply(self, job_id: str, attempt: Attempt) -> None:
         platform = self._platform

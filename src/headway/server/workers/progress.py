@@ -116,14 +116,14 @@ class Absences:
         return moment - since >= FORGOTTEN_AFTER
 
 
-def mark_lost(replica: Replica, seen: AgentObservation, moment: datetime) -> Replica:
+def mark_lost(replica: Replica, seen: AgentObservation, moment: datetime, *, asked: bool = False) -> Replica:
     """``replica`` ended without its agent's word; the exit code is kept where the agent had left it.
 
     ``moment`` lies before the engine was asked: the asking ends what the agent left, which its peers notice at once,
-    and they must not be named as those that failed first.
+    and they must not be named as those that failed first. ``asked``: somebody wanted the end.
     """
     how = MACHINE_RESTARTED if seen.host_changed else "its agent ended without a word (killed?)"
-    if not seen.host_changed and replica.directive.action is Action.STOP:
+    if not seen.host_changed and (asked or replica.directive.action is Action.STOP):
         how = "ended at once, without a last word"
     return replica.evolve(
         phase=ReplicaPhase.LOST, exit_code=seen.exit_code, signal=seen.signal, reason=how, finished_at=moment
