@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeVar
 
-from headway.domain.base import did_you_mean
+from headway.domain.base import Page, did_you_mean
 from headway.domain.deployments import Deployment
 from headway.domain.jobs import Job
 from headway.domain.models import Model, ModelVersion
@@ -15,6 +16,8 @@ from headway.errors import InvalidRequestError, NotFoundError
 from headway.server.actions.paging import every
 from headway.server.context import Caller
 from headway.storage.base import Session
+
+Named = TypeVar("Named", Model, Deployment)
 
 
 def find_project(session: Session, caller: Caller, reference: str, right: Permission = Permission.READ) -> Project:
@@ -67,9 +70,7 @@ def find_model(
     if model is None and project is not None:
         model = session.models.by_name(find_project(session, caller, project).id, reference)
     if model is None or not caller.may(Permission.READ, model.project_id):
-        within = _within(session, caller, project)
-        names = (m.name for m in every(session.models.list, project_ids=within))
-        raise NotFoundError(f"There is no model {reference!r}.", hint=_name_hint(reference, names, project, "model"))
+        raise _unknown(session, caller, session.models.list, reference, project, noun="model", command="model")
     caller.require(right, model.project_id)
     return model
 
@@ -92,10 +93,9 @@ def find_deployment(
     if deployment is None and project is not None:
         deployment = session.deployments.by_name(find_project(session, caller, project).id, reference)
     if deployment is None or not caller.may(Permission.READ, deployment.project_id):
-        within = _within(session, caller, project)
-        names = (d.name for d in every(session.deployments.list, project_ids=within))
-        hint = _name_hint(reference, names, project, "deploy")
-        raise NotFoundError(f"There is no deployment {reference!r}.", hint=hint)
+        raise _unknown(
+            session, caller, session.deployments.list, reference, project, noun="deployment", command="deploy"
+        )
     caller.require(right, deployment.project_id)
     return deployment
 
@@ -152,6 +152,21 @@ def parse_reference(reference: str) -> tuple[str, int | None, str | None]:
 def _within(session: Session, caller: Caller, project: str | None) -> Collection[str] | None:
     """The projects from which a name may be suggested: only the one that was asked in, where one was."""
     return caller.visible if project is None else [find_project(session, caller, project).id]
+
+
+def _unknown(
+    session: Session,
+    caller: Caller,
+    listing: Callable[..., Page[Named]],
+    reference: str,
+    project: str | None,
+    *,
+    noun: str,
+    command: str,
+) -> NotFoundError:
+    """That there is none, with the closest name among those that the caller may see where it looked."""
+    names = (item.name for item in every(listing, project_ids=_within(session, caller, project)))
+    return NotFoundError(f"There is no {noun} {reference!r}.", hint=_name_hint(reference, names, project, command))
 
 
 def _name_hint(reference: str, names: Iterable[str], project: str | None, command: str) -> str:
