@@ -57,14 +57,14 @@ format: $(READY)
 test: $(READY)
 	$(PYTEST) -m "not system and not soak" $(ARGS)
 
-# pytest exits with 5 when no test was chosen, which is no failure here.
+# Nothing is run where no test is marked: a runner that closes on no test looks like a suite that was not there.
 test-system: $(READY)
 	@set -e; if [ -n "$(strip $(SYSTEM_PACKAGES))" ]; then \
 	  if [ "$$(id -u)" = 0 ]; then \
 	    apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(SYSTEM_PACKAGES); \
 	  else echo "Not root: nothing is installed. The tests need: $(strip $(SYSTEM_PACKAGES))"; fi; fi
-	@code=0; $(BIN)/python -m pytest -p no:cacheprovider -q -m system $(ARGS) || code=$$?; \
-	  if [ $$code = 5 ]; then echo "No test needs Debian packages yet: none is marked 'system'."; else exit $$code; fi
+	@if grep -rqE "mark\.system\b" tests; then $(BIN)/python -m pytest -p no:cacheprovider -q -m system $(ARGS); \
+	  else echo "No test needs Debian packages yet: none is marked 'system'."; fi
 
 soak: $(READY)
 	HEADWAY_TEST_FULL=1 $(PYTEST) -m "soak or not soak" -o timeout=7200 $(ARGS)

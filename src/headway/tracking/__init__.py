@@ -1,0 +1,1 @@
+"""Tracking a run from within the program that trains."""
