@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.agent.capture import LIMIT_MARK, LINE_LIMIT, Capture, CaptureReport, LineNumbers, LineSplitter
+from headway.agent.capture import Capture, CaptureReport
 from headway.domain.base import now
 from headway.domain.logs import CUT_MARK
 from headway.journal.codec import KIND_LOG, JournalHeader, LogBatch, decode_lines
+from headway.journal.lines import LIMIT_MARK, LINE_LIMIT, LineNumbers, LineSplitter
 from headway.journal.reader import read_frames
 from headway.journal.writer import JournalWriter
 
