@@ -4,13 +4,15 @@
 #   make setup         the virtual environment that all others need; they make it by themselves
 #   make demo          the main job from end to end, on a server of its own
 #   make check         style, types, import directions
-#   make test          all tests that need no root and no Debian packages
+#   make test          all tests that need no root, no Debian packages and no training framework
+#   make test-frameworks  tests of Keras, XGBoost and LightGBM, which it installs beside the others (about 1 GB; Python >= 3.11)
+#   make test-torch    tests of PyTorch, Lightning and Hugging Face, in a virtual environment of their own (about 2 GB)
 #   make test-system   tests that need Debian packages (installs them where it must)
 #   make soak          the tests again with their full repetition counts; takes long
 #   make docs          write docs/reference/ anew from the code
 #   make bench         the benchmarks, as JSON in build/benchmarks/
 #   make format        let ruff rewrite what it can
-#   make lock          write requirements/dev.txt anew (UPGRADE=--upgrade takes newer versions)
+#   make lock          write requirements/dev.txt and frameworks.txt anew (UPGRADE=--upgrade takes newer versions)
 #   make clean         remove what these made, the virtual environment too
 
 PYTHON ?= python3
@@ -25,10 +27,15 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # A folder's module stays in one process, so that each starts its server once.
 PYTEST = $(BIN)/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist loadfile
 LOCK_VENV = build/lock
+FRAMEWORKS_READY = $(VENV)/.frameworks
+TORCH_VENV = build/torch-venv
+TORCH_READY = $(TORCH_VENV)/.ready
+TORCH_PIP = $(TORCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
+UV_COMPILE = UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(LOCK_VENV)/bin/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-header
 SYSTEM_PACKAGES = $(shell sed -e 's/\#.*//' requirements/debian.txt)
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo check test test-system soak bench docs lock clean format
+.PHONY: setup demo check test test-frameworks test-torch test-system soak bench docs lock clean format
 
 setup: $(READY)
 
@@ -55,7 +62,27 @@ format: $(READY)
 	$(BIN)/ruff format --quiet .
 
 test: $(READY)
-	$(PYTEST) -m "not system and not soak" $(ARGS)
+	$(PYTEST) -m "not system and not soak and not frameworks and not torch" $(ARGS)
+
+$(FRAMEWORKS_READY): requirements/frameworks.txt $(READY)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "The frameworks need Python 3.11 or newer: make PYTHON=/path/to/python3.12 ...")'
+	@$(PIP) install --require-hashes -r requirements/frameworks.txt
+	@touch $@
+
+test-frameworks: $(FRAMEWORKS_READY)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -p no:cacheprovider -m frameworks $(ARGS) tests/integrations
+
+# One version by name: the newest would bring gigabytes of CUDA where no CPU build of it is at hand.
+$(TORCH_READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -m venv $(TORCH_VENV)
+	@$(TORCH_PIP) install --require-hashes -r requirements/dev.txt
+	@$(TORCH_PIP) install torch==2.13.0
+	@$(TORCH_PIP) install accelerate lightning transformers
+	@$(TORCH_PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+test-torch: $(TORCH_READY)
+	$(TORCH_VENV)/bin/python -m pytest -p no:cacheprovider -m torch $(ARGS) tests/integrations
 
 # Nothing is run where no test is marked: a runner that closes on no test looks like a suite that was not there.
 test-system: $(READY)
@@ -67,7 +94,7 @@ test-system: $(READY)
 	  else echo "No test needs Debian packages yet: none is marked 'system'."; fi
 
 soak: $(READY)
-	HEADWAY_TEST_FULL=1 $(PYTEST) -m "soak or not soak" -o timeout=7200 $(ARGS)
+	HEADWAY_TEST_FULL=1 $(PYTEST) -m "not frameworks and not torch" -o timeout=7200 $(ARGS)
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py
@@ -79,8 +106,8 @@ bench: $(READY)
 
 lock:
 	@test -x $(LOCK_VENV)/bin/uv || { $(PYTHON) -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/python -m pip install --quiet uv; }
-	UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(LOCK_VENV)/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --generate-hashes --all-extras \
-	  --no-header pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(UV_COMPILE) --python-version 3.10 --all-extras pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(UV_COMPILE) --python-version 3.11 -c requirements/dev.txt requirements/frameworks.in -o requirements/frameworks.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
