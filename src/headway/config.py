@@ -144,6 +144,13 @@ def look_up(url: str | None = None, token: str | None = None, project: str | Non
     )
 
 
+def default_project(project: str | None = None) -> str | None:
+    """The project that the argument, HEADWAY_PROJECT, the project file or the current profile names, server or not."""
+    files = _Files()
+    chosen = _given(project, "HEADWAY_PROJECT") or files.setting("project") or files.kept("project")
+    return chosen[0] if chosen else None
+
+
 def _given(argument: str | None, variable: str) -> tuple[str, str] | None:
     """What the caller or the environment says, and which of the two."""
     if argument is not None:
