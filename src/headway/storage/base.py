@@ -22,20 +22,23 @@ Obligations of every implementation (headway/testing/storage/ checks them on SQL
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
+from headway.domain.artifacts import Artifact, ArtifactVersion
 from headway.domain.base import Page, PageRequest
 from headway.domain.deployments import Deployment
 from headway.domain.events import Event
 from headway.domain.instances import InstanceType
 from headway.domain.jobs import Job, JobState
+from headway.domain.lineage import Link
 from headway.domain.models import Model, ModelVersion
 from headway.domain.projects import Project
 from headway.domain.replicas import Attempt, OwnerKind, Replica
 from headway.domain.runs import Run, Stream
+from headway.domain.uploads import Upload
 from headway.domain.users import Member, Token, TokenKind, User
 
 R = TypeVar("R")
@@ -236,15 +239,111 @@ class EventStorage(Protocol):
 
 
 class BlobIndex(Protocol):
-    """Which blobs a project may read: a digest alone opens nothing."""
+    """Which blobs a project may read: a digest alone opens nothing. Each is remembered with the moment when it was last
+    added or held."""
 
     def add(self, project_id: str, digest: str, size: int, moment: datetime) -> None:
-        """Record that ``project_id`` holds the blob; again is harmless."""
+        """Record that ``project_id`` holds the blob; again is harmless, and sets the moment."""
         ...
 
     def has(self, project_id: str, digest: str) -> bool: ...
     def missing(self, project_id: str, digests: Collection[str]) -> Sequence[str]:
         """Those of ``digests`` that the project does not hold, in their order."""
+        ...
+
+    def hold(self, project_id: str, digests: Collection[str], moment: datetime) -> Sequence[str]:
+        """Set the moment of those of ``digests`` that the project holds, and return the others, each once."""
+        ...
+
+    def idle(self, before: datetime, *, after: str, limit: int) -> Sequence[tuple[str, int]]:
+        """Digests above ``after`` and their sizes, ascending, that no project added or held since ``before``."""
+        ...
+
+    def drop(self, digests: Collection[str], before: datetime) -> Sequence[str]:
+        """Forget ``digests`` in every project, but not where they were added or held since ``before``; those that no
+        project holds any more."""
+        ...
+
+    def known(self, digests: Collection[str]) -> Collection[str]:
+        """Those of ``digests`` that some project holds."""
+        ...
+
+    def delete_project(self, project_id: str) -> None:
+        """The project holds nothing any more."""
+        ...
+
+
+@runtime_checkable
+class HoldsBlobs(Protocol):
+    """A noun whose records name blobs. What one names is not collected as garbage."""
+
+    def referenced_digests(self) -> Iterator[str]:
+        """Every SHA-256 that a record names, in any order, perhaps more than once, in bounded memory."""
+        ...
+
+
+class ArtifactStorage(Records[Artifact], Protocol):
+    """Names are unique in a folder of a project."""
+
+    def by_name(self, project_id: str, folder: str, name: str) -> Artifact | None: ...
+    def named(self, project_id: str, name: str) -> Sequence[Artifact]:
+        """Those of that name in whatever folder, by folder. Not locked."""
+        ...
+
+    def list(
+        self,
+        page: PageRequest,
+        *,
+        project_ids: Collection[str] | None = None,
+        folder: str | None = None,
+        name: str | None = None,
+        type: str | None = None,
+    ) -> Page[Artifact]: ...
+
+
+class ArtifactVersionStorage(Records[ArtifactVersion], Protocol):
+    """Numbers and contents (digests) are unique in an artifact."""
+
+    def by_number(self, artifact_id: str, version: int) -> ArtifactVersion | None: ...
+    def by_content(self, artifact_id: str, digest: str) -> ArtifactVersion | None: ...
+    def list(
+        self,
+        page: PageRequest,
+        *,
+        project_ids: Collection[str] | None = None,
+        artifact_id: str | None = None,
+        run_id: str | None = None,
+    ) -> Page[ArtifactVersion]: ...
+
+    def manifests(self, *, after: str, limit: int) -> Sequence[str]:
+        """Digests of manifests above ``after``, ascending, each once."""
+        ...
+
+
+class LinkStorage(Protocol):
+    """Edges between runs and what they used or made. A run has each edge once."""
+
+    def put(self, link: Link) -> None:
+        """Add; one that is there stays as it is."""
+        ...
+
+    def of_run(self, run_id: str) -> Sequence[Link]:
+        """Oldest first."""
+        ...
+
+    def of_other(self, other_id: str) -> Sequence[Link]:
+        """Those whose other end is ``other_id``, oldest first."""
+        ...
+
+    def delete_run(self, run_id: str) -> None: ...
+
+
+class UploadStorage(Records[Upload], Protocol):
+    """A project has one upload a digest."""
+
+    def by_digest(self, project_id: str, digest: str) -> Upload | None: ...
+    def begun_before(self, moment: datetime) -> Sequence[Upload]:
+        """Oldest first."""
         ...
 
 
@@ -336,6 +435,18 @@ class Session(Protocol):
     def settings(self) -> SettingStorage: ...
     @property
     def leases(self) -> LeaseStorage: ...
+    @property
+    def artifacts(self) -> ArtifactStorage: ...
+    @property
+    def artifact_versions(self) -> ArtifactVersionStorage: ...
+    @property
+    def links(self) -> LinkStorage: ...
+    @property
+    def uploads(self) -> UploadStorage: ...
+
+    def holders_of_blobs(self) -> Sequence[HoldsBlobs]:
+        """Every noun whose records name blobs, but for the entries of artifacts, which are blobs themselves."""
+        ...
 
 
 class Storage(Protocol):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, select, update
 
 from headway.storage.sql import tables
 from headway.storage.sql.columns import to_milliseconds
@@ -16,6 +16,8 @@ DIGESTS_PER_QUERY = 500
 
 
 class Blobs:
+    """``created_at`` is when the blob was last offered or referred to, which garbage collection goes by."""
+
     table = tables.blobs
 
     def __init__(self, transaction: Transaction) -> None:
@@ -23,19 +25,67 @@ class Blobs:
 
     def add(self, project_id: str, digest: str, size: int, moment: datetime) -> None:
         values = {"project_id": project_id, "digest": digest, "size": size, "created_at": to_milliseconds(moment)}
-        self._transaction.insert(self.table, values)
+        self._transaction.replace(self.table, values)
 
     def has(self, project_id: str, digest: str) -> bool:
         return not self.missing(project_id, [digest])
 
     def missing(self, project_id: str, digests: Collection[str]) -> Sequence[str]:
         held: set[str] = set()
-        remaining = iter(digests)
-        while some := list(islice(remaining, DIGESTS_PER_QUERY)):
+        for some in _portions(digests):
             held |= self._held(project_id, some)
         return [digest for digest in digests if digest not in held]
+
+    def hold(self, project_id: str, digests: Collection[str], moment: datetime) -> Sequence[str]:
+        columns = self.table.c
+        absent: list[str] = []
+        for some in _portions(dict.fromkeys(digests)):
+            statement = update(self.table).where(columns.project_id == project_id, columns.digest.in_(some))
+            found = self._transaction.change(statement.values(created_at=to_milliseconds(moment)))
+            if found < len(some):
+                absent += self.missing(project_id, some)
+        return absent
+
+    def idle(self, before: datetime, *, after: str, limit: int) -> Sequence[tuple[str, int]]:
+        columns = self.table.c
+        statement = (
+            select(columns.digest, func.max(columns.size).label("size"))
+            .where(columns.digest > after)
+            .group_by(columns.digest)
+            .having(func.max(columns.created_at) < to_milliseconds(before))
+            .order_by(columns.digest)
+            .limit(limit)
+        )
+        return [(row.digest, int(row.size)) for row in self._transaction.rows(statement)]
+
+    def drop(self, digests: Collection[str], before: datetime) -> Sequence[str]:
+        columns = self.table.c
+        dropped: list[str] = []
+        for some in _portions(digests):
+            old = columns.created_at < to_milliseconds(before)
+            self._transaction.change(delete(self.table).where(columns.digest.in_(some), old))
+            left = self.known(some)
+            dropped += [digest for digest in some if digest not in left]
+        return dropped
+
+    def known(self, digests: Collection[str]) -> set[str]:
+        found: set[str] = set()
+        for some in _portions(digests):
+            statement = select(self.table.c.digest).where(self.table.c.digest.in_(some)).distinct()
+            found |= {row.digest for row in self._transaction.rows(statement)}
+        return found
+
+    def delete_project(self, project_id: str) -> None:
+        self._transaction.change(delete(self.table).where(self.table.c.project_id == project_id))
 
     def _held(self, project_id: str, digests: Sequence[str]) -> set[str]:
         columns = self.table.c
         statement = select(columns.digest).where(columns.project_id == project_id, columns.digest.in_(digests))
         return {row.digest for row in self._transaction.rows(statement)}
+
+
+def _portions(digests: Collection[str]) -> Iterator[list[str]]:
+    """``digests`` in lists that fit into one statement."""
+    remaining = iter(digests)
+    while some := list(islice(remaining, DIGESTS_PER_QUERY)):
+        yield some

@@ -12,6 +12,7 @@ from headway.domain.replicas import Attempt, OwnerKind, Replica
 from headway.storage.sql import tables
 from headway.storage.sql.columns import to_milliseconds
 from headway.storage.sql.records import RecordTable, among, equal
+from headway.storage.sql.references import NamesBlobs
 
 UNFINISHED_STATES = [state for state in JobState if state is not JobState.CREATED and state not in FINISHED_STATES]
 
@@ -19,7 +20,7 @@ IDS_PER_QUERY = 500
 """Well below what either database takes as parameters of one statement."""
 
 
-class Jobs(RecordTable[Job]):
+class Jobs(NamesBlobs, RecordTable[Job]):
     table = tables.jobs
     record = Job
     noun = "job"

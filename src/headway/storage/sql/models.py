@@ -10,6 +10,7 @@ from headway.domain.models import Model, ModelVersion
 from headway.storage.sql import tables
 from headway.storage.sql.columns import to_milliseconds
 from headway.storage.sql.records import RecordTable, among, equal
+from headway.storage.sql.references import NamesBlobs
 
 
 class Models(RecordTable[Model]):
@@ -37,7 +38,7 @@ class Models(RecordTable[Model]):
         return f"There is already a model named {record.name!r} in this project."
 
 
-class ModelVersions(RecordTable[ModelVersion]):
+class ModelVersions(NamesBlobs, RecordTable[ModelVersion]):
     table = tables.model_versions
     record = ModelVersion
     noun = "model version"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from headway.storage.base import HoldsBlobs
+from headway.storage.sql.artifacts import Artifacts, ArtifactVersions
 from headway.storage.sql.blobs import Blobs
 from headway.storage.sql.deployments import Deployments
 from headway.storage.sql.events import Events
 from headway.storage.sql.instances import InstanceTypes
 from headway.storage.sql.jobs import Attempts, Jobs, Replicas
 from headway.storage.sql.leases import Leases
+from headway.storage.sql.links import Links
 from headway.storage.sql.models import Models, ModelVersions
 from headway.storage.sql.projects import Members, Projects
 from headway.storage.sql.runs import Runs, Streams
 from headway.storage.sql.transactions import Transaction
+from headway.storage.sql.uploads import Uploads
 from headway.storage.sql.users import Tokens, Users
 from headway.storage.sql.values import Idempotency, Secrets, Settings
 
@@ -44,6 +49,13 @@ class SqlSession:
         self.idempotency = Idempotency(transaction)
         self.settings = Settings(transaction)
         self.leases = Leases(transaction)
+        self.artifacts = Artifacts(transaction)
+        self.artifact_versions = ArtifactVersions(transaction)
+        self.links = Links(transaction)
+        self.uploads = Uploads(transaction)
+
+    def holders_of_blobs(self) -> Sequence[HoldsBlobs]:
+        return [noun for noun in vars(self).values() if isinstance(noun, HoldsBlobs)]
 
 
 if TYPE_CHECKING:
