@@ -45,7 +45,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class Point(NamedTuple):
-    """One logged value. ``time`` is in nanoseconds since 1970 (UTC)."""
+    """One logged value. ``time`` is in milliseconds since 1970 (UTC)."""
 
     step: int | None
     value: int | float
@@ -99,7 +99,7 @@ class Line:
 
     @property
     def times(self) -> list[int]:
-        """Nanoseconds since 1970 (UTC)."""
+        """Milliseconds since 1970 (UTC)."""
         return self.time.tolist()
 
     @property

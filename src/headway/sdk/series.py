@@ -78,7 +78,7 @@ class MetricSeries:
 
     @cached_property
     def times(self) -> list[int]:
-        """When each point was logged, in nanoseconds since 1970 (UTC)."""
+        """When each point was logged, in milliseconds since 1970 (UTC)."""
         return [time for line in self.lines for time in line.times]
 
     @cached_property
@@ -91,7 +91,7 @@ class MetricSeries:
 
         Args:
             column: ``value`` (int64 when all are whole numbers, else float64; Python numbers when neither holds them
-                exactly), ``step`` (int64, or float64 with NaN for missing ones), ``time`` (datetime64[ns], UTC) or
+                exactly), ``step`` (int64, or float64 with NaN for missing ones), ``time`` (datetime64[ms], UTC) or
                 ``epoch`` (float64, NaN for missing ones).
 
         Raises:
@@ -109,7 +109,7 @@ class MetricSeries:
         if len(parts) == 1:
             return parts[0]
         if not parts:
-            return numpy.empty(0, "datetime64[ns]" if column == "time" else "float64")
+            return numpy.empty(0, "datetime64[ms]" if column == "time" else "float64")
         mixed = column == "value" and len({part.dtype.kind for part in parts if len(part)}) > 1
         return _exact_values(self.values) if mixed else numpy.concatenate(parts)
 
@@ -158,7 +158,7 @@ def _array(line: Line, column: ColumnName) -> numpy.ndarray[Any, Any]:
     import numpy
 
     if column == "time":
-        return numpy.frombuffer(line.time, "int64").view("datetime64[ns]")
+        return numpy.frombuffer(line.time, "int64").view("datetime64[ms]")
     if column == "value":
         if line.is_integer is not None:
             return _exact_values(line.values)

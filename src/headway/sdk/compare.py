@@ -1,0 +1,213 @@
+"""Two runs side by side: only what differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from html import escape
+from typing import Any, Final, Protocol
+
+from headway.domain.metrics import SeriesSummary
+from headway.sdk.summaries import RunSummary, format_number, to_json_number, to_number
+
+SECTIONS = ("config", "environment", "metrics", "inputs")
+SHOWN = 60
+"""Characters of a value in a repr; ``to_dict`` has all of them."""
+
+
+class _Absent(Enum):
+    """A type of one value, so that type checkers can tell it apart."""
+
+    ABSENT = "absent"
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent.ABSENT
+"""What a run has no value for, None being one."""
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """What is compared of a run."""
+
+    id: str
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, SeriesSummary] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    """What people call them."""
+
+
+class Comparable(Protocol):
+    """Anything that can say what there is to compare: a run of a server, of a directory, or one that is running."""
+
+    def compared(self) -> ComparedRun: ...
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that differs; a side that lacks it is :data:`ABSENT`."""
+
+    key: str
+    """The path, with dots between names: ``optimizer.lr``, ``packages.numpy``, ``val.loss``."""
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True, repr=False)
+class RunDiff:
+    """What differs between the runs ``a`` and ``b``; false when nothing does.
+
+    Changes of ``config`` and ``environment`` carry JSON values, those of ``metrics`` a
+    :class:`headway.domain.metrics.SeriesSummary` each, and those of ``inputs`` the name of an input that only one has.
+    """
+
+    a: ComparedRun
+    b: ComparedRun
+    config: tuple[Change, ...] = ()
+    environment: tuple[Change, ...] = ()
+    metrics: tuple[Change, ...] = ()
+    inputs: tuple[Change, ...] = ()
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, section) for section in SECTIONS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values: ``{"a": {"id", "name"}, "b": …, "config": {path: {"a": …, "b": …}}, …}``. A side that lacks
+        something lacks its key, and numbers that are not finite are words.
+        """
+        found: dict[str, Any] = {side: {"id": run.id, "name": run.name} for side, run in (("a", self.a), ("b", self.b))}
+        for section in SECTIONS:
+            found[section] = {change.key: _sides(change) for change in getattr(self, section)}
+        return found
+
+    def rows(self) -> Iterator[tuple[str, str, str, str]]:
+        """Section, key and both sides as texts for people; of a metric its last value."""
+        for section in SECTIONS:
+            for change in getattr(self, section):
+                yield section, change.key, _text(change.a), _text(change.b)
+
+    def __repr__(self) -> str:
+        lines = [f"RunDiff of a = {_title(self.a)} and b = {_title(self.b)}"]
+        rows = [*self.rows()]
+        widths = [max((len(row[number]) for row in rows), default=0) for number in (1, 2)]
+        present = ""
+        for section, key, a, b in rows:
+            if section != present:
+                lines.append(f"{section}:")
+                present = section
+            lines.append(f"  {key:<{widths[0]}}  {a:<{widths[1]}}  {b}".rstrip())
+        return "\n".join(lines if rows else [*lines, "Nothing differs."])
+
+    def _repr_html_(self) -> str:
+        """A table. Every text is escaped: it may be anybody's."""
+        head = f"<tr><th></th><th></th><th>{escape(_title(self.a))}</th><th>{escape(_title(self.b))}</th></tr>"
+        cells = ("".join(f"<td style='text-align:left'>{escape(text)}</td>" for text in row) for row in self.rows())
+        rows = "".join(f"<tr>{row}</tr>" for row in cells)
+        return f"<table><caption>RunDiff</caption>{head}{rows or '<tr><td>Nothing differs.</td></tr>'}</table>"
+
+
+def compare(a: Comparable, b: Comparable) -> RunDiff:
+    """What differs between two runs, wherever each of them is kept."""
+    one, two = a.compared(), b.compared()
+    return RunDiff(
+        one,
+        two,
+        config=_changes(flatten(one.config), flatten(two.config)),
+        environment=_changes(flatten(_by_package(one.environment)), flatten(_by_package(two.environment))),
+        metrics=_changes(RunSummary(one.summary.values()), RunSummary(two.summary.values()), _same_summary),
+        inputs=_changes({name: name for name in one.inputs}, {name: name for name in two.inputs}),
+    )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dots between names; lists stay whole.
+
+    >>> flatten({"optimizer": {"lr": 0.1, "betas": [0.9, 0.99]}, "seed": 1})
+    {'optimizer.lr': 0.1, 'optimizer.betas': [0.9, 0.99], 'seed': 1}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping) and value:
+            found.update(flatten(value, path))
+        else:
+            found[path] = value
+    return found
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two JSON values are equal; unlike in Python, ``True`` is not 1, and NaN is NaN.
+
+    >>> same({"x": [1, 2.0]}, {"x": [1.0, 2]}), same(True, 1), same(float("nan"), float("nan"))
+    (True, False, True)
+    """
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, bool) is not isinstance(b, bool):
+        return False
+    return bool(a == b or (a != a and b != b))
+
+
+def _changes(
+    a: Mapping[str, Any], b: Mapping[str, Any], equal: Callable[[Any, Any], bool] = same
+) -> tuple[Change, ...]:
+    keys = [*a, *(key for key in b if key not in a)]
+    pairs = ((key, a.get(key, ABSENT), b.get(key, ABSENT)) for key in keys)
+    return tuple(
+        Change(key, one, two) for key, one, two in pairs if one is ABSENT or two is ABSENT or not equal(one, two)
+    )
+
+
+def _same_summary(a: SeriesSummary, b: SeriesSummary) -> bool:
+    return same(a.model_dump(), b.model_dump())
+
+
+def _by_package(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Packages by name: a list of ``name==version`` would differ as a whole when one of them does."""
+    packages = environment.get("packages")
+    if not isinstance(packages, list) or not all(isinstance(line, str) for line in packages):
+        return dict(environment)
+    return {**environment, "packages": dict(_name_and_version(line) for line in packages)}
+
+
+def _name_and_version(line: str) -> tuple[str, str]:
+    name, _, version = line.partition("==")
+    return name.strip(), version.strip()
+
+
+def difference(change: Change) -> float | int | None:
+    """By how much a metric's last value is greater in ``b``; None where that cannot be said."""
+    numbers = [to_number(side.last) if isinstance(side, SeriesSummary) else None for side in (change.a, change.b)]
+    return None if numbers[0] is None or numbers[1] is None else numbers[1] - numbers[0]
+
+
+def _sides(change: Change) -> dict[str, Any]:
+    return {side: _plain(value) for side, value in (("a", change.a), ("b", change.b)) if value is not ABSENT}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SeriesSummary):
+        return {name: to_json_number(item) for name, item in value.model_dump(mode="python").items()}
+    return value
+
+
+def _text(value: Any) -> str:
+    if value is ABSENT:
+        return "—"
+    if isinstance(value, SeriesSummary):
+        return format_number(value.last)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    plain = " ".join(text.split())
+    return plain if len(plain) <= SHOWN else f"{plain[:SHOWN]}… ({len(text)} characters)"
+
+
+def _title(run: ComparedRun) -> str:
+    return f"{run.name} ({run.id})" if run.name != run.id else run.id

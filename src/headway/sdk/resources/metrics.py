@@ -1,0 +1,95 @@
+"""Reading a run's metrics: exact points, series, summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headway.domain.base import parse_request
+from headway.domain.metrics import Aggregate, Axis, MetricQuery, Series, View, normal_stage
+from headway.sdk.columns import MEDIA_TYPE, decode_columns
+from headway.sdk.resources.base import Resource
+from headway.sdk.series import MetricSeries
+from headway.sdk.session import Session, segment
+
+RUNS = "/api/v1/runs"
+
+
+def run_address(run: str, *more: str) -> str:
+    """The path of a run, with names below it."""
+    return "/".join((f"{RUNS}/{segment(run, 'a run')}", *more))
+
+
+def read_metrics(session: Session, run: str, query: MetricQuery) -> MetricSeries:
+    """The points that ``query`` asks for."""
+    path = run_address(run, "metrics")
+    asked = {name: getattr(query, name) for name in MetricQuery.model_fields}
+    with session.open("GET", path, query=asked, headers={"Accept": MEDIA_TYPE}) as response:
+        lines = decode_columns(response.chunks(), path)
+    return MetricSeries(run, query.name, normal_stage(query.stage), tuple(lines))
+
+
+def list_series(session: Session, run: str) -> list[Series]:
+    """What the run has logged."""
+    return session.items(Series, run_address(run, "series"))
+
+
+class RunMetrics(Resource):
+    """What ``client.runs`` says of metrics."""
+
+    def metrics(
+        self,
+        run: str,
+        name: str,
+        *,
+        stage: str | None = None,
+        replica: str | None = None,
+        aggregate: Aggregate | str | None = None,
+        attempt: int | None = None,
+        view: View | str = View.DEFAULT,
+        axis: Axis | str = Axis.STEP,
+        start: float | None = None,
+        end: float | None = None,
+        points: int | None = None,
+        system: bool = False,
+    ) -> MetricSeries:
+        """The points of one metric: all of them, exactly as logged, unless ``points`` asks for a picture.
+
+        Args:
+            run: Its id.
+            name: The metric's name.
+            stage: ``train``, ``val``, ``test`` or a word of your own; ``training``, ``validation``, ``eval`` and so on
+                mean the same. Without it the series that has no stage.
+            replica: One rank only (``rank0``); without it a line for each.
+            aggregate: ``mean``, ``min`` or ``max`` over the ranks, point by point over equal steps, as one line.
+            attempt: One attempt alone.
+            view: ``default`` lets a later attempt hide what earlier ones logged from its first step on; ``all`` gives
+                every attempt by itself.
+            axis: What ``start`` and ``end`` count: ``step``, ``time`` (milliseconds since 1970), ``epoch`` or ``index``.
+            start: First place along the axis, inclusive.
+            end: Last place along the axis, inclusive.
+            points: Pixels to fill: at most about four real points for each, extremes and NaN among them.
+            system: Among the system metrics (CPU, memory, GPU, …) instead.
+
+        Raises:
+            InvalidRequestError: A keyword's value cannot be; or the points would take more than 4 GiB.
+            NotFoundError: There is no such run.
+        """
+        values: dict[str, Any] = {
+            "name": name,
+            "stage": stage,
+            "replica": replica,
+            "aggregate": aggregate,
+            "attempt": attempt,
+            "view": view,
+            "axis": axis,
+            "start": start,
+            "end": end,
+            "points": points,
+            "system": system,
+        }
+        return read_metrics(self._session, run, parse_request(MetricQuery, values, what="The question for metrics"))
+
+    def series(self, run: str) -> Sequence[Series]:
+        """What the run has logged: a record for each name, stage and rank, with the number of its points."""
+        return list_series(self._session, run)
