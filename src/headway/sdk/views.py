@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PrivateAttr
-from typing_extensions import Self
 
 from headway.domain.lineage import Lineage, NodeKind, Relation
 from headway.domain.logs import LogRow
@@ -43,10 +42,10 @@ class RunView(Run):
     _session: Session | None = PrivateAttr(None)
     _fetched: tuple[SeriesSummary, ...] | None = PrivateAttr(None)
 
-    @classmethod
-    def of(cls, run: Run, session: Session, summary: Iterable[SeriesSummary] | None = None) -> Self:
+    @staticmethod
+    def of(run: Run, session: Session, summary: Iterable[SeriesSummary] | None = None) -> RunView:
         """``run`` as a view that asks through ``session``."""
-        view = cls.model_construct(run.model_fields_set, **{name: getattr(run, name) for name in Run.model_fields})
+        view = RunView.model_construct(run.model_fields_set, **{name: getattr(run, name) for name in Run.model_fields})
         view._session = session
         view._fetched = None if summary is None else tuple(summary)
         return view
