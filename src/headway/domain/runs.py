@@ -9,6 +9,7 @@ from pydantic import Field
 
 from headway.domain.base import Description, Name, Record, Request, Timestamp
 from headway.domain.folders import ConflictStrategy, FolderPath
+from headway.domain.metrics import SeriesSummary
 
 
 class RunState(str, Enum):
@@ -65,6 +66,57 @@ class Run(Record):
     heartbeat_at: Timestamp | None = None
     """When the server last heard of a writer of it."""
     finished_at: Timestamp | None = None
+
+
+class RunOutcome(str, Enum):
+    """What became of a request for a run."""
+
+    CREATED = "created"
+    FOUND = "found"
+    """It was there already."""
+    SKIPPED = "skipped"
+    """Another run has the name; that one is given back and nothing was made (``conflict_strategy`` skip)."""
+    RENAMED = "renamed"
+    """Another run has the name; this one was made under its alternative name (``new``)."""
+    REPLACED = "replaced"
+    """Another run had the name and was deleted with its data (``replace``)."""
+
+
+class RunCreated(Run):
+    """The answer to :class:`RunCreate`: the run, and what was done."""
+
+    outcome: RunOutcome = RunOutcome.CREATED
+
+
+class RunRow(Record):
+    """A run in a search, with what is known of its metrics."""
+
+    run: Run
+    summary: tuple[SeriesSummary, ...] = ()
+    """At most :data:`ROW_SERIES` series, by key."""
+    complete: bool = True
+    """False when the run has more series than that; its summary has them all."""
+
+
+ROW_SERIES = 200
+
+
+class RunDetails(Record):
+    """What the server keeps of a run beside its record."""
+
+    run_id: str
+    environment: dict[str, Any] = {}
+    """What was captured about code, machine and packages."""
+    given: dict[str, Any] = {}
+    """What the run was made with on the server; facts are applied on top."""
+    asked_name: str | None = None
+    """The name that was asked for, where a conflict gave it another one: facts that repeat it change nothing."""
+    edited: dict[str, int] = {}
+    """Fields that people changed on the server, and when (milliseconds): older facts leave them alone."""
+    health: dict[str, dict[str, int]] = {}
+    """What each writer counted, by its heartbeats."""
+    damaged: int = 0
+    """Facts that could not be understood, and damaged stretches between them."""
 
 
 class RunCreate(Request):

@@ -22,7 +22,7 @@ Obligations of every implementation (headway/testing/storage/ checks them on SQL
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol, TypeVar, runtime_checkable
@@ -31,13 +31,16 @@ from headway.domain.artifacts import Artifact, ArtifactVersion
 from headway.domain.base import Page, PageRequest
 from headway.domain.deployments import Deployment
 from headway.domain.events import Event
+from headway.domain.expressions import Expression, Order
+from headway.domain.folders import Folder
 from headway.domain.instances import InstanceType
 from headway.domain.jobs import Job, JobState
 from headway.domain.lineage import Link
+from headway.domain.metrics import SeriesSummary
 from headway.domain.models import Model, ModelVersion
 from headway.domain.projects import Project
 from headway.domain.replicas import Attempt, OwnerKind, Replica
-from headway.domain.runs import Run, Stream
+from headway.domain.runs import Run, RunDetails, Stream
 from headway.domain.uploads import Upload
 from headway.domain.users import Member, Token, TokenKind, User
 
@@ -112,7 +115,96 @@ class InstanceTypeStorage(Protocol):
 
 
 class RunStorage(Records[Run], Protocol):
+    """``add`` and ``put`` keep the index of hyperparameters in step with ``config``; ``delete`` also removes the run's
+    streams, details and metric summaries, and notes in ``removed_runs`` that its bytes are still to go.
+    """
+
     def list(self, page: PageRequest, *, project_ids: Collection[str] | None = None) -> Page[Run]: ...
+
+    def search(
+        self,
+        page: PageRequest,
+        *,
+        project_ids: Collection[str] | None = None,
+        where: Expression | None = None,
+        order: Order | None = None,
+    ) -> Page[Run]:
+        """Those of which ``where`` holds, as :mod:`headway.domain.search` says, sorted by ``order``, equal ones newest
+        first. Pages neither repeat nor skip a run that exists throughout and keeps its values.
+        """
+        ...
+
+    def named(self, project_id: str, folder: str, name: str) -> Sequence[Run]:
+        """Those of that name in that very folder, newest first."""
+        ...
+
+    def in_folder(self, project_id: str, folder: str) -> bool:
+        """Whether a run lies in that very folder."""
+        ...
+
+    def silent(self, moment: datetime, *, limit: int = 1000) -> Sequence[Run]:
+        """Running ones without a job or deployment of which nothing was heard since ``moment``, silent longest first."""
+        ...
+
+    def states(self, *, project_ids: Collection[str] | None = None) -> Mapping[str, int]:
+        """How many runs are in each state."""
+        ...
+
+
+class RunDetailStorage(Protocol):
+    """What belongs to a run beside its record, by the run's id. It goes with the run."""
+
+    def put(self, details: RunDetails) -> None:
+        """Add or replace."""
+        ...
+
+    def find(self, run_id: str) -> RunDetails | None: ...
+
+
+class RunMetricStorage(Protocol):
+    """What searches and lists know of a run's metrics: a summary a series. They go with the run."""
+
+    def put(self, run_id: str, summaries: Sequence[SeriesSummary]) -> None:
+        """Add or replace these series' summaries; others stay. Nothing happens when the run does not exist."""
+        ...
+
+    def of_run(self, run_id: str, *, prefix: str = "") -> Sequence[SeriesSummary]:
+        """By key; those whose key begins with ``prefix``."""
+        ...
+
+    def of_runs(self, run_ids: Collection[str], *, limit: int) -> Mapping[str, Sequence[SeriesSummary]]:
+        """By run, then by key; at most ``limit`` of each run, the first ones. Runs without any may be left out."""
+        ...
+
+
+class RemovedRunStorage(Protocol):
+    """Deleted runs whose bytes (segments, series) are not known to be gone yet."""
+
+    def has(self, run_id: str) -> bool:
+        """Locked in a write session, so that the bytes of an id are never removed while a new run of it begins."""
+        ...
+
+    def list(self, *, limit: int = 1000) -> Sequence[str]:
+        """Ids, removed longest ago first."""
+        ...
+
+    def delete(self, run_id: str) -> None:
+        """The bytes are gone."""
+        ...
+
+
+class FolderStorage(Protocol):
+    """Folders that were made, by project and path."""
+
+    def add(self, folder: Folder) -> None:
+        """ConflictError when it is there."""
+        ...
+
+    def find(self, project_id: str, path: str) -> Folder | None: ...
+    def delete(self, project_id: str, path: str) -> None: ...
+    def of_project(self, project_id: str) -> Sequence[Folder]:
+        """By path."""
+        ...
 
 
 class StreamStorage(Protocol):
@@ -125,6 +217,10 @@ class StreamStorage(Protocol):
 
     def of_run(self, run_id: str, *, kind: str | None = None) -> Sequence[Stream]:
         """In order of creation, then name."""
+        ...
+
+    def unfolded(self, kinds: Collection[str], *, limit: int = 1000) -> Sequence[Stream]:
+        """Streams of these kinds with bytes that are not folded (``folded < committed``), oldest first."""
         ...
 
 
@@ -409,6 +505,14 @@ class Session(Protocol):
     def instance_types(self) -> InstanceTypeStorage: ...
     @property
     def runs(self) -> RunStorage: ...
+    @property
+    def run_details(self) -> RunDetailStorage: ...
+    @property
+    def run_metrics(self) -> RunMetricStorage: ...
+    @property
+    def removed_runs(self) -> RemovedRunStorage: ...
+    @property
+    def folders(self) -> FolderStorage: ...
     @property
     def streams(self) -> StreamStorage: ...
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Sequence
+from typing import Any
 
 from headway.errors import InvalidRequestError
 from headway.storage.sql.columns import MAX_INTEGER, plain_text
@@ -12,8 +14,7 @@ from headway.storage.sql.columns import MAX_INTEGER, plain_text
 
 def encode_cursor(created_at: int, id: str) -> str:
     """The place after the record with this creation time (milliseconds) and id."""
-    text = json.dumps([created_at, id], separators=(",", ":"), ensure_ascii=False)
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return encode_place([created_at, id])
 
 
 def decode_cursor(cursor: str) -> tuple[int, str]:
@@ -22,20 +23,45 @@ def decode_cursor(cursor: str) -> tuple[int, str]:
     Raises:
         InvalidRequestError: It was not made here.
     """
+    created_at, id = decode_place(cursor, [int, str])
+    return created_at, id
+
+
+def encode_place(values: Sequence[float | str]) -> str:
+    """The place after the record with these values, which are what the list is sorted by."""
+    text = json.dumps(list(values), separators=(",", ":"), ensure_ascii=False)
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_place(cursor: str, types: Sequence[type[Any]]) -> list[Any]:
+    """What :func:`encode_place` made it of: a number or text of each of ``types``.
+
+    Raises:
+        InvalidRequestError: It was not made here, or for a list that is sorted otherwise.
+    """
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         found = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, RecursionError, binascii.Error):
         raise _refused(cursor) from None
-    if not isinstance(found, list) or len(found) != 2:
+    if not isinstance(found, list) or len(found) != len(types):
         raise _refused(cursor)
-    created_at, id = found
-    if type(created_at) is not int or not isinstance(id, str) or not -MAX_INTEGER <= created_at <= MAX_INTEGER:
+    if not all(_fits(value, type_) for value, type_ in zip(found, types, strict=True)):
         raise _refused(cursor)
-    try:
-        return created_at, plain_text(id)
-    except InvalidRequestError:
-        raise _refused(cursor) from None
+    return found
+
+
+def _fits(value: object, wanted: type[Any]) -> bool:
+    if type(value) is not wanted:
+        return False
+    if isinstance(value, str):
+        try:
+            return plain_text(value) == value
+        except InvalidRequestError:
+            return False
+    if isinstance(value, int):
+        return -MAX_INTEGER <= value <= MAX_INTEGER
+    return value == value
 
 
 def _refused(cursor: str) -> InvalidRequestError:

@@ -10,13 +10,14 @@ from headway.storage.sql.artifacts import Artifacts, ArtifactVersions
 from headway.storage.sql.blobs import Blobs
 from headway.storage.sql.deployments import Deployments
 from headway.storage.sql.events import Events
+from headway.storage.sql.folders import Folders
 from headway.storage.sql.instances import InstanceTypes
 from headway.storage.sql.jobs import Attempts, Jobs, Replicas
 from headway.storage.sql.leases import Leases
 from headway.storage.sql.links import Links
 from headway.storage.sql.models import Models, ModelVersions
 from headway.storage.sql.projects import Members, Projects
-from headway.storage.sql.runs import Runs, Streams
+from headway.storage.sql.runs import RemovedRuns, RunDetailsTable, RunMetrics, Runs, Streams
 from headway.storage.sql.transactions import Transaction
 from headway.storage.sql.uploads import Uploads
 from headway.storage.sql.users import Tokens, Users
@@ -36,6 +37,10 @@ class SqlSession:
         self.tokens = Tokens(transaction)
         self.instance_types = InstanceTypes(transaction)
         self.runs = Runs(transaction)
+        self.run_details = RunDetailsTable(transaction)
+        self.run_metrics = RunMetrics(transaction)
+        self.removed_runs = RemovedRuns(transaction)
+        self.folders = Folders(transaction)
         self.streams = Streams(transaction)
         self.jobs = Jobs(transaction)
         self.attempts = Attempts(transaction)

@@ -5,7 +5,7 @@ A change here needs a migration (migrations/versions/); tests/storage/test_migra
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, LargeBinary, MetaData, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import Column, Double, Index, LargeBinary, MetaData, PrimaryKeyConstraint, Table, UniqueConstraint
 
 from headway.storage.sql.columns import PlainText, WholeNumber
 
@@ -26,6 +26,10 @@ def _document() -> Column[str]:
 
 def _moment(name: str = "created_at", *, optional: bool = False) -> Column[int]:
     # The column holds plain milliseconds, so that cursors and comparisons need no conversion.
+    return Column(name, WholeNumber, nullable=optional)
+
+
+def _number(name: str, *, optional: bool = False) -> Column[int]:
     return Column(name, WholeNumber, nullable=optional)
 
 
@@ -87,9 +91,71 @@ runs = Table(
     _key(),
     _text("project_id"),
     _moment(),
+    _text("name"),
+    _text("state"),
+    _text("folder"),
+    _text("labels"),
+    _text("created_by"),
+    _text("job_id", optional=True),
+    _number("attempts"),
+    _number("owned"),
+    _moment("finished_at", optional=True),
+    _moment("heard_at"),
+    _text("indexed"),
+    _text("description"),
     _document(),
     Index("runs_newest", "created_at", "id"),
     Index("runs_project", "project_id", "created_at", "id"),
+    Index("runs_name", "project_id", "folder", "name"),
+    Index("runs_silent", "state", "owned", "heard_at"),
+)
+
+run_params = Table(
+    "run_params",
+    metadata,
+    _text("run_id"),
+    _text("key"),
+    _number("form"),
+    Column("number", Double, nullable=True),
+    _number("rest"),
+    _text("text", optional=True),
+    PrimaryKeyConstraint("run_id", "key", name="run_params_key"),
+    sqlite_with_rowid=False,
+)
+
+run_metrics = Table(
+    "run_metrics",
+    metadata,
+    _text("run_id"),
+    _text("key"),
+    _text("stage"),
+    _number("forms"),
+    _number("count"),
+    _number("nan_count"),
+    _number("last_step", optional=True),
+    Column("last", Double, nullable=True),
+    _number("last_rest"),
+    Column("min", Double, nullable=True),
+    _number("min_rest"),
+    Column("max", Double, nullable=True),
+    _number("max_rest"),
+    Column("mean", Double, nullable=True),
+    PrimaryKeyConstraint("run_id", "key", name="run_metrics_key"),
+    sqlite_with_rowid=False,
+)
+
+run_details = Table("run_details", metadata, _key("run_id"), _document())
+
+removed_runs = Table("removed_runs", metadata, _key("run_id"), _moment("removed_at"))
+
+folders = Table(
+    "folders",
+    metadata,
+    _text("project_id"),
+    _text("path"),
+    _moment(),
+    _document(),
+    PrimaryKeyConstraint("project_id", "path", name="folders_key"),
 )
 
 streams = Table(
@@ -98,9 +164,11 @@ streams = Table(
     _text("run_id"),
     _text("name"),
     _text("kind"),
+    _number("unfolded"),
     _moment(),
     _document(),
     PrimaryKeyConstraint("run_id", "name", name="streams_key"),
+    Index("streams_unfolded", "kind", "unfolded"),
 )
 
 jobs = Table(

@@ -64,6 +64,14 @@ class Transaction:
         statement = self._flavour.insert(table).values(**values).on_conflict_do_nothing()
         return self.change(statement) == 1
 
+    def insert_many(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows whose keys are known to be free."""
+        if rows:
+            with self._running():
+                self._write_only()
+                self._connection.execute(table.insert(), list(rows))
+            self.changed = True
+
     def replace(self, table: Table, values: Mapping[str, Any]) -> None:
         """Add a row, or change the one with the same primary key."""
         keys = [column.name for column in table.primary_key]
@@ -111,9 +119,12 @@ class Transaction:
         if self.changed and self._flavour.notice is not None:
             self._connection.execute(self._flavour.notice)
 
-    def _execute(self, statement: Executable) -> CursorResult[Any]:
+    def _write_only(self) -> None:
         if not self._writing:
             raise RuntimeError("A read session changes nothing; open a write session.")
+
+    def _execute(self, statement: Executable) -> CursorResult[Any]:
+        self._write_only()
         with self._running():
             result = self._connection.execute(statement, execution_options={"preserve_rowcount": True})
             assert isinstance(result, CursorResult)
