@@ -116,7 +116,7 @@ class RunView(Run):
         from headway.sdk.export import export_points
         from headway.sdk.resources.comparisons import points_of
 
-        return export_points([points_of(self)], path, format=format, progress=progress)
+        return export_points([points_of(self.session, self.id)], path, format=format, progress=progress)
 
     def diff(self, other: Comparable) -> RunDiff:
         """What differs between this run (``a``) and ``other`` (``b``)."""

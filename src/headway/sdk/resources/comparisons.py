@@ -1,0 +1,136 @@
+"""Runs beside each other: what differs, tables, and all their points as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from headway.domain.metrics import Axis, MetricQuery, Series, View
+from headway.domain.runs import Run, RunRow
+from headway.errors import InvalidRequestError
+from headway.sdk.columns import Line
+from headway.sdk.compare import Comparable, RunDiff, compare
+from headway.sdk.export import Block, PointSource, export_points
+from headway.sdk.resources.base import Resource
+from headway.sdk.resources.metrics import RUNS, list_series, read_metrics, run_address
+from headway.sdk.session import Session
+from headway.sdk.summaries import RunSummary
+from headway.sdk.tables import RunTable, check_column
+from headway.sdk.views import RunView
+
+POINTS_AT_ONCE = 1 << 17
+"""What an export holds in memory of one line."""
+
+
+class RunComparisons(Resource):
+    """What ``client.runs`` says of several runs."""
+
+    def diff(self, a: str | Comparable, b: str | Comparable) -> RunDiff:
+        """What differs between two runs: config, environment, metrics and inputs. Each is an id or a run.
+
+        Raises:
+            NotFoundError: There is no run of that id.
+        """
+        return compare(*(self._view(run) if isinstance(run, str) else run for run in (a, b)))
+
+    def table(
+        self,
+        filter: str | None = None,
+        *,
+        order_by: str | None = None,
+        project: str | None = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = 1000,
+    ) -> RunTable:
+        """Runs as rows, with hyperparameters and metrics as columns.
+
+        Args:
+            filter: Which runs, as in :meth:`query`; all of them without it.
+            order_by: One field, with ``-`` before it for the greatest first.
+            project: Id or name; the client's own without it.
+            columns: ``name``, ``params.lr``, ``metrics.val.loss.min``, …; every one that occurs without it.
+            limit: How many runs at most; None for all.
+        """
+        for column in columns or ():
+            check_column(column)
+        query = {
+            "project": self._scope(project),
+            "filter": filter,
+            "order_by": order_by,
+            "include": "summary",
+        }
+        rows = self._session.pages(RunRow, RUNS, query, limit)
+        return RunTable((self._with_summary(row) for row in rows), columns)
+
+    def export(
+        self,
+        runs: str | Run | Iterable[str | Run],
+        path: str | Path,
+        *,
+        format: str | None = None,
+        progress: bool | None = None,
+    ) -> Path:
+        """Every point of one or several runs as a file: all ranks, all attempts, system metrics too.
+
+        ::
+
+            client.runs.export(client.runs.query("params.lr < 0.01"), "points.parquet")
+
+        What is logged while it runs may or may not be in the file. The columns are those of :mod:`headway.sdk.export`;
+        the file is written in constant memory, and whole or not at all.
+
+        Args:
+            runs: An id, a run, or any number of those.
+            path: The file.
+            format: ``parquet``, ``csv`` or ``ndjson``; by the file's ending without it.
+            progress: Show a bar on stderr; by default where that is a terminal.
+
+        Raises:
+            InvalidRequestError: The format is unknown, or the directory does not exist.
+            MissingExtraError: Parquet without pyarrow.
+        """
+        chosen = [runs] if isinstance(runs, (str, Run)) else runs
+        return export_points(map(self._points, chosen), path, format=format, progress=progress)
+
+    def _points(self, run: str | Run) -> PointSource:
+        if not isinstance(run, (str, Run)):
+            raise InvalidRequestError(f"{type(run).__name__} is no run.", hint="Pass an id or what client.runs gave.")
+        return points_of(self._session, run if isinstance(run, str) else run.id)
+
+    def _view(self, run: str) -> RunView:
+        return RunView.of(self._session.get(Run, run_address(run)), self._session)
+
+    def _with_summary(self, row: RunRow) -> tuple[Run, RunSummary]:
+        view = RunView.of(row.run, self._session, row.summary if row.complete else None)
+        return view, view.summary
+
+
+def points_of(session: Session, run: str) -> PointSource:
+    """All points of a run of a server."""
+    listed = list_series(session, run)
+    return PointSource(sum(series.count for series in listed), lambda: _blocks(session, run, listed))
+
+
+def _blocks(session: Session, run: str, listed: Sequence[Series]) -> Iterator[Block]:
+    for series in listed:
+        word = series.raw_stages[0] if len(series.raw_stages) == 1 else ""
+        for attempt in series.attempts:
+            for line in _lines(session, run, series, attempt):
+                yield Block(run, series.name, series.stage, word, series.system, line)
+
+
+def _lines(session: Session, run: str, series: Series, attempt: int) -> Iterator[Line]:
+    """The points of one rank and attempt, so many at a time."""
+    for start in range(0, series.count, POINTS_AT_ONCE):
+        query = MetricQuery(
+            name=series.name,
+            stage=series.stage or None,
+            replica=series.replica,
+            attempt=attempt,
+            view=View.ALL,
+            axis=Axis.INDEX,
+            start=start,
+            end=start + POINTS_AT_ONCE - 1,
+            system=series.system,
+        )
+        yield from read_metrics(session, run, query).lines
