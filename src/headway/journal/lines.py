@@ -70,6 +70,11 @@ class LineSplitter:
             return []
         return [self._batch(self._finish_line(), time_ms)]
 
+    def take_unfinished(self) -> bytes:
+        """The unfinished line as far as it is kept; it begins anew, empty."""
+        returned = b"\r" if self._returned else b""
+        return self._finish_line() + returned
+
     def _feed_piece(self, piece: bytes, time_ms: int) -> LogBatch | None:
         last = piece.rfind(b"\n")
         if last < 0:
