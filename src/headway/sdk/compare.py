@@ -10,6 +10,7 @@ from html import escape
 from typing import Any, Final, Protocol
 
 from headway.domain.metrics import SeriesSummary
+from headway.domain.search import param_key
 from headway.sdk.summaries import RunSummary, format_number, to_json_number, to_number
 
 SECTIONS = ("config", "environment", "metrics", "inputs")
@@ -119,26 +120,30 @@ def compare(a: Comparable, b: Comparable) -> RunDiff:
         one,
         two,
         config=_changes(flatten(one.config), flatten(two.config)),
-        environment=_changes(flatten(_by_package(one.environment)), flatten(_by_package(two.environment))),
+        environment=_changes(_environment(one), _environment(two)),
         metrics=_changes(RunSummary(one.summary.values()), RunSummary(two.summary.values()), _same_summary),
         inputs=_changes({name: name for name in one.inputs}, {name: name for name in two.inputs}),
     )
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], *, quoted: bool = True) -> dict[str, Any]:
     """Nested mappings as one, with dots between names; lists stay whole.
 
-    >>> flatten({"optimizer": {"lr": 0.1, "betas": [0.9, 0.99]}, "seed": 1})
-    {'optimizer.lr': 0.1, 'optimizer.betas': [0.9, 0.99], 'seed': 1}
+    A name that holds a dot stands in backquotes, as in a filter, so that no two paths are the same; not if ``quoted`` is
+    false.
+
+    >>> flatten({"optimizer": {"lr": 0.1, "betas": [0.9, 0.99]}, "a.b": 1})
+    {'optimizer.lr': 0.1, 'optimizer.betas': [0.9, 0.99], '`a.b`': 1}
     """
-    found: dict[str, Any] = {}
+    return {param_key(path) if quoted else ".".join(path): value for path, value in _leaves(values, ())}
+
+
+def _leaves(values: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in values.items():
-        path = f"{prefix}.{key}" if prefix else str(key)
         if isinstance(value, Mapping) and value:
-            found.update(flatten(value, path))
+            yield from _leaves(value, (*above, str(key)))
         else:
-            found[path] = value
-    return found
+            yield (*above, str(key)), value
 
 
 def same(a: Any, b: Any) -> bool:
@@ -170,12 +175,13 @@ def _same_summary(a: SeriesSummary, b: SeriesSummary) -> bool:
     return same(a.model_dump(), b.model_dump())
 
 
-def _by_package(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Packages by name: a list of ``name==version`` would differ as a whole when one of them does."""
-    packages = environment.get("packages")
+def _environment(run: ComparedRun) -> dict[str, Any]:
+    """By path; packages by name, since a list of ``name==version`` would differ as a whole when one of them does."""
+    packages = run.environment.get("packages")
     if not isinstance(packages, list) or not all(isinstance(line, str) for line in packages):
-        return dict(environment)
-    return {**environment, "packages": dict(_name_and_version(line) for line in packages)}
+        return flatten(run.environment, quoted=False)
+    by_name = dict(_name_and_version(line) for line in packages)
+    return flatten({**run.environment, "packages": by_name}, quoted=False)
 
 
 def _name_and_version(line: str) -> tuple[str, str]:

@@ -124,7 +124,7 @@ def _value(column: str, run: Run, summary: RunSummary, config: dict[str, Any]) -
         return duration(run) if column == "duration" else _plain(getattr(run, column))
     plain = rest.replace("`", "")  # a filter needs them around unusual names
     if kind == PARAMS:
-        return config.get(plain)
+        return config[rest] if rest in config else config.get(plain)
     return metric_value(summary, plain)
 
 
