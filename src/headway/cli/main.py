@@ -24,6 +24,7 @@ from headway.cli import (
     up,
     user,
 )
+from headway.cli import run as tracked
 
 app = typer.Typer(
     name="headway",
@@ -35,6 +36,7 @@ app = typer.Typer(
 for single in (up, account, overview, predict, processes):
     single.register(app)
 app.add_typer(project.app, name="project")
+app.add_typer(tracked.app, name="run")
 app.add_typer(job.app, name="job")
 app.command("logs")(job.logs)
 app.add_typer(model.app, name="model")

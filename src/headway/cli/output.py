@@ -29,6 +29,7 @@ _RESET = "\x1b[0m"
 
 STATE_STYLES = {
     "succeeded": "green",
+    "complete": "green",
     "running": "green",
     "ok": "green",
     "failed": "red",

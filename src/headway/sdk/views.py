@@ -16,9 +16,10 @@ from headway.domain.metrics import EntryType, Series, SeriesSummary
 from headway.domain.runs import Run
 from headway.errors import InvalidRequestError
 from headway.sdk.compare import ComparedRun, RunDiff, compare, flatten
+from headway.sdk.export import PointSource, export_points
 from headway.sdk.resources.entries import RunEntry, list_entries
 from headway.sdk.resources.logs import read_logs
-from headway.sdk.resources.metrics import RunMetrics, list_series, run_address
+from headway.sdk.resources.metrics import RunMetrics, list_series, points_of, run_address
 from headway.sdk.series import MetricSeries
 from headway.sdk.session import Session
 from headway.sdk.summaries import RunSummary
@@ -113,10 +114,11 @@ class RunView(Run):
 
     def export(self, path: str | Path, *, format: str | None = None, progress: bool | None = None) -> Path:
         """Every point of it as a file; see :meth:`headway.sdk.resources.comparisons.RunComparisons.export`."""
-        from headway.sdk.export import export_points
-        from headway.sdk.resources.comparisons import points_of
+        return export_points([self.points()], path, format=format, progress=progress)
 
-        return export_points([points_of(self.session, self.id)], path, format=format, progress=progress)
+    def points(self) -> PointSource:
+        """All its points, for an export."""
+        return points_of(self.session, self.id)
 
     def diff(self, other: Comparable) -> RunDiff:
         """What differs between this run (``a``) and ``other`` (``b``)."""

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from headway.domain.metrics import Axis, MetricQuery, Series, View
 from headway.domain.runs import Run, RunRow
 from headway.errors import InvalidRequestError
-from headway.sdk.columns import Line
 from headway.sdk.compare import Comparable, RunDiff, compare
-from headway.sdk.export import Block, PointSource, export_points
+from headway.sdk.export import PointSource, export_points
 from headway.sdk.resources.base import Resource
-from headway.sdk.resources.metrics import RUNS, list_series, read_metrics, run_address
-from headway.sdk.session import Session
+from headway.sdk.resources.metrics import RUNS, points_of, run_address
 from headway.sdk.summaries import RunSummary
 from headway.sdk.tables import RunTable, check_column
 from headway.sdk.views import RunView
-
-POINTS_AT_ONCE = 1 << 17
-"""What an export holds in memory of one line."""
 
 
 class RunComparisons(Resource):
@@ -103,34 +97,3 @@ class RunComparisons(Resource):
     def _with_summary(self, row: RunRow) -> tuple[Run, RunSummary]:
         view = RunView.of(row.run, self._session, row.summary if row.complete else None)
         return view, view.summary
-
-
-def points_of(session: Session, run: str) -> PointSource:
-    """All points of a run of a server."""
-    listed = list_series(session, run)
-    return PointSource(sum(series.count for series in listed), lambda: _blocks(session, run, listed))
-
-
-def _blocks(session: Session, run: str, listed: Sequence[Series]) -> Iterator[Block]:
-    for series in listed:
-        word = series.raw_stages[0] if len(series.raw_stages) == 1 else ""
-        for attempt in series.attempts:
-            for line in _lines(session, run, series, attempt):
-                yield Block(run, series.name, series.stage, word, series.system, line)
-
-
-def _lines(session: Session, run: str, series: Series, attempt: int) -> Iterator[Line]:
-    """The points of one rank and attempt, so many at a time."""
-    for start in range(0, series.count, POINTS_AT_ONCE):
-        query = MetricQuery(
-            name=series.name,
-            stage=series.stage or None,
-            replica=series.replica,
-            attempt=attempt,
-            view=View.ALL,
-            axis=Axis.INDEX,
-            start=start,
-            end=start + POINTS_AT_ONCE - 1,
-            system=series.system,
-        )
-        yield from read_metrics(session, run, query).lines

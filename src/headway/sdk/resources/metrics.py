@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from headway.domain.base import parse_request
 from headway.domain.metrics import Aggregate, Axis, MetricQuery, Series, View, normal_stage
-from headway.sdk.columns import MEDIA_TYPE, decode_columns
+from headway.sdk.columns import MEDIA_TYPE, Line, decode_columns
+from headway.sdk.export import Block, PointSource
 from headway.sdk.resources.base import Resource
 from headway.sdk.series import MetricSeries
 from headway.sdk.session import Session, segment
 
 RUNS = "/api/v1/runs"
+POINTS_AT_ONCE = 1 << 17
+"""What an export holds in memory of one line."""
 
 
 def run_address(run: str, *more: str) -> str:
@@ -32,6 +35,37 @@ def read_metrics(session: Session, run: str, query: MetricQuery) -> MetricSeries
 def list_series(session: Session, run: str) -> list[Series]:
     """What the run has logged."""
     return session.items(Series, run_address(run, "series"))
+
+
+def points_of(session: Session, run: str) -> PointSource:
+    """All points of a run of a server."""
+    listed = list_series(session, run)
+    return PointSource(sum(series.count for series in listed), lambda: _blocks(session, run, listed))
+
+
+def _blocks(session: Session, run: str, listed: Sequence[Series]) -> Iterator[Block]:
+    for series in listed:
+        word = series.raw_stages[0] if len(series.raw_stages) == 1 else ""
+        for attempt in series.attempts:
+            for line in _lines(session, run, series, attempt):
+                yield Block(run, series.name, series.stage, word, series.system, line)
+
+
+def _lines(session: Session, run: str, series: Series, attempt: int) -> Iterator[Line]:
+    """The points of one rank and attempt, so many at a time."""
+    for start in range(0, series.count, POINTS_AT_ONCE):
+        query = MetricQuery(
+            name=series.name,
+            stage=series.stage or None,
+            replica=series.replica,
+            attempt=attempt,
+            view=View.ALL,
+            axis=Axis.INDEX,
+            start=start,
+            end=start + POINTS_AT_ONCE - 1,
+            system=series.system,
+        )
+        yield from read_metrics(session, run, query).lines
 
 
 class RunMetrics(Resource):
