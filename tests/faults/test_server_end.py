@@ -13,8 +13,8 @@ import pytest
 from headway import Client
 from headway.domain.base import now
 from headway.errors import LeaseLostError
-from headway.server.workers import reconciler
-from headway.server.workers.reconciler import leased
+from headway.server.actions import leases
+from headway.server.actions.leases import leased
 from headway.storage import open_storage
 from headway.storage.base import Storage
 from headway.testing.server import ServerProcess
@@ -41,8 +41,8 @@ def test_open_streams_and_long_polls_end_whole_when_the_server_is_told_to_stop(
 @pytest.fixture
 def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """As much of a platform as a lease needs, with leases that run out soon."""
-    monkeypatch.setattr(reconciler, "LEASE_SECONDS", 0.6)
-    monkeypatch.setattr(reconciler, "RENEWAL_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(leases, "RENEWAL_SECONDS", 0.1)
     return SimpleNamespace(storage=open_storage(f"sqlite:///{tmp_path / 'headway.db'}"))
 
 
@@ -54,7 +54,7 @@ def acquire(storage: Storage) -> str | None:
 def test_work_that_takes_longer_than_a_lease_keeps_it(platform: SimpleNamespace) -> None:
     with leased(platform, "attempt:1") as lease:
         assert lease is not None
-        end = time.monotonic() + 3 * reconciler.LEASE_SECONDS
+        end = time.monotonic() + 3 * leases.LEASE_SECONDS
         while time.monotonic() < end:
             assert acquire(platform.storage) is None
             time.sleep(0.05)
@@ -67,7 +67,7 @@ def test_work_that_takes_longer_than_a_lease_keeps_it(platform: SimpleNamespace)
 
 
 def test_a_lease_whose_holder_was_paused_is_lost(platform: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler, "RENEWAL_SECONDS", 60.0)
+    monkeypatch.setattr(leases, "RENEWAL_SECONDS", 60.0)
     applied = False
     with leased(platform, "attempt:1") as lease:
         assert lease is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from headway.domain.artifacts import ArtifactCommit, ArtifactEntry, ArtifactVersion
 from headway.domain.base import new_id, now
 from headway.domain.deployments import Deployment, DeploymentCreate
 from headway.domain.files import FileEntry
@@ -19,8 +20,9 @@ from headway.domain.jobs import Job, JobCreate
 from headway.domain.models import ModelVersion
 from headway.domain.projects import Project
 from headway.domain.replicas import OwnerKind, Replica
+from headway.domain.uploads import UploadCreate
 from headway.domain.users import Member, Role, Token, TokenKind, User, new_token_secret, token_digest
-from headway.server.actions import blobs, deployments, jobs, models, users
+from headway.server.actions import blobs, commits, deployments, jobs, models, uploads, users
 from headway.server.actions.attempts import add_attempt
 from headway.server.app import Server, create_app
 from headway.server.context import Caller
@@ -147,6 +149,32 @@ class World:
         digest = hashlib.sha256(data).hexdigest()
         blobs.put(self.platform, project.id, digest, [data])
         return FileEntry(path="predict.py", digest=digest, size=len(data))
+
+    def manifest(self, project: Project, entries: Sequence[ArtifactEntry] | None = None) -> str:
+        """The digest of a manifest that the project holds; without ``entries`` of one file."""
+        found = [ArtifactEntry.model_validate(dict(self.blob(project)))] if entries is None else entries
+        data = "".join(entry.model_dump_json(exclude_defaults=True) + "\n" for entry in found).encode()
+        return self.blob(project, data).digest
+
+    def artifact(self, project: Project, name: str | None = None, **fields: object) -> ArtifactVersion:
+        request = ArtifactCommit.model_validate(
+            {"project": project.id, "name": name or new_id("data"), "manifest": self.manifest(project), **fields}
+        )
+        return commits.commit(self.platform, self.admin, request)
+
+    last_content = b""
+
+    def upload(self, project: Project, content: bytes, *, complete: bool = False) -> str:
+        """The id of an upload of ``content``, which is remembered as ``last_content``."""
+        digest = hashlib.sha256(content).hexdigest()
+        request = UploadCreate(digest=digest, size=len(content))
+        state = uploads.begin(self.platform, self.admin, project.id, request)
+        assert state.id is not None
+        if complete:
+            found = uploads.find(self.platform, self.admin, project.id, state.id)
+            uploads.put_part(self.platform, found, 0, digest, [content])
+        self.last_content = content
+        return state.id
 
     def version(self, project: Project, name: str | None = None) -> ModelVersion:
         entry = self.blob(project)

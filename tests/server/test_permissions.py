@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,23 @@ ROUTES: dict[tuple[str, str], str] = {
     ("PUT", "/projects/{project}/blobs/{digest}"): "write or job",
     ("GET", "/projects/{project}/blobs/{digest}"): "read or job",
     ("HEAD", "/projects/{project}/blobs/{digest}"): "read or job",
+    ("POST", "/projects/{project}/uploads"): "write or job",
+    ("PUT", "/projects/{project}/uploads/{upload}/parts/{number}"): "write or job",
+    ("POST", "/projects/{project}/uploads/{upload}/finish"): "write or job",
+    ("POST", "/gc"): "server admin",
+    ("POST", "/artifact-versions"): "write or job",
+    ("GET", "/artifact-versions"): "listing or job",
+    ("GET", "/artifact-versions/resolve"): "read or job",
+    ("GET", "/artifact-versions/{version}"): "read or job",
+    ("DELETE", "/artifact-versions/{version}"): "write",
+    ("GET", "/artifact-versions/{version}/entries"): "read or job",
+    ("GET", "/artifact-versions/{version}/files/{path:path}"): "read or job",
+    ("GET", "/artifacts"): "listing or job",
+    ("GET", "/artifacts/{artifact}"): "read or job",
+    ("DELETE", "/artifacts/{artifact}"): "write",
+    ("PUT", "/artifacts/{artifact}/aliases/{alias}"): "write",
+    ("DELETE", "/artifacts/{artifact}/aliases/{alias}"): "write",
+    ("GET", "/lineage"): "read",
     ("POST", "/jobs"): "write",
     ("GET", "/jobs"): "listing",
     ("GET", "/jobs/{job}"): "read or job",
@@ -94,6 +112,7 @@ ALLOWED: dict[str, set[str]] = {
     "user": USERS,
     "user or job": USERS | {"job"},
     "listing": USERS,
+    "listing or job": USERS | {"job"},
     "read": READERS,
     "read or job": READERS | {"job"},
     "write": WRITERS,
@@ -106,7 +125,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 NOBODY = ("none", "bad", "expired", "revoked job")
 CALLERS = (*NOBODY, "outsider", "viewer", "member", "manager", "server admin", "job", "other job", "gateway")
-ANY_PROJECT_JOB = {"user or job"}
+ANY_PROJECT_JOB = {"user or job", "listing or job"}
 
 
 class Scene:
@@ -160,12 +179,15 @@ class Scene:
             "{replica}": lambda: self.replica.id,
             "{model}": lambda: self.world.version(self.project).model_id,
             "{alias}": lambda: "champion",
-            "{version}": lambda: self.world.version(self.project).id,
+            "{version}": lambda: self._version(path),
+            "{artifact}": lambda: self.world.artifact(self.project).artifact_id,
+            "{upload}": lambda: self._upload(path),
+            "{number}": lambda: "0",
             "{path:path}": lambda: "predict.py",
             "{deployment}": lambda: self.world.deployment(self.project).id,
         }
         if path.endswith("aliases/{alias}") and verb == "DELETE":
-            path = path.replace("{model}", self._aliased())
+            path = path.replace("{model}", self._aliased()).replace("{artifact}", self._aliased_artifact())
         for part, make in makers.items():
             if part in path:
                 path = path.replace(part, make())
@@ -201,6 +223,21 @@ class Scene:
             session.models.put(session.models.get(version.model_id).evolve(aliases={"champion": 1}))
         return version.model_id
 
+    def _version(self, path: str) -> str:
+        made = self.world.artifact if "artifact" in path else self.world.version
+        return str(made(self.project).id)
+
+    def _aliased_artifact(self) -> str:
+        version = self.world.artifact(self.project)
+        with self.world.platform.storage.write() as session:
+            session.artifacts.put(session.artifacts.get(version.artifact_id).evolve(aliases={"champion": 1}))
+        return str(version.artifact_id)
+
+    def _upload(self, path: str) -> str:
+        """An upload of one part, which is there where the next step is to finish it."""
+        content = new_id("content").encode()
+        return str(self.world.upload(self.project, content, complete=path.endswith("/finish")))
+
     def call(self, verb: str, path: str, caller: str) -> int:
         headers = self.world.headers(self.secrets.get(caller))
         url = self.url(verb, path)
@@ -208,6 +245,10 @@ class Scene:
         if path.endswith("blobs/{digest}") and verb == "PUT":
             keywords["content"] = self.world.predict
             headers["Content-Type"] = "application/octet-stream"
+        elif "/parts/" in path:
+            keywords["content"] = self.world.last_content
+            headers["Content-Type"] = "application/octet-stream"
+            headers["Digest-SHA256"] = hashlib.sha256(self.world.last_content).hexdigest()
         elif "/streams/" in path:
             keywords["content"] = compress(b"x")
             headers["Content-Type"] = "application/zstd"
@@ -227,7 +268,10 @@ class Scene:
         if "/streams/" in path:
             return {"offset": 0, "writer": "w"}
         if path.endswith("/resolve"):
-            return {"project": self.project.id, "ref": self.world.version(self.project).name}
+            made = self.world.artifact if "artifact" in path else self.world.version
+            return {"project": self.project.id, "ref": made(self.project).name}
+        if path == "/lineage":
+            return {"subject": self.own_job.id}
         return {}
 
     def _body(self, path: str) -> dict[str, Any] | None:
@@ -239,6 +283,9 @@ class Scene:
         if path == "/deployments":
             version = self.world.version(self.project)
             return {"project": self.project.id, "name": new_id("d"), "model": version.id, "start": False}
+        if path == "/artifact-versions":
+            manifest = self.world.manifest(self.project)
+            return {"project": self.project.id, "name": new_id("data"), "manifest": manifest}
         bodies: dict[str, dict[str, Any]] = {
             "/projects": {"name": new_id("p")},
             "/projects/{project}": {"description": "new"},
@@ -248,6 +295,9 @@ class Scene:
             "/instance-types/{name}": {"cpu": 1},
             "/jobs": {"project": self.project.id, "name": "j", "command": "true", "start": False},
             "/models/{model}/aliases/{alias}": {"version": 1},
+            "/artifacts/{artifact}/aliases/{alias}": {"version": 1},
+            "/projects/{project}/uploads": {"digest": "ab" * 32, "size": 1 << 25},
+            "/gc": {"dry_run": True},
             "/replicas/{replica}/report": {"attempt_token": self._attempt_token(), "phase": "preparing"},
         }
         return bodies.get(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from enum import Enum
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
@@ -100,6 +101,27 @@ class ArtifactVersion(Record):
     @property
     def uri(self) -> str:
         return f"artifact:{self.name}:v{self.version}"
+
+
+class CommitOutcome(str, Enum):
+    """What became of a commit."""
+
+    CREATED = "created"
+    """A new version."""
+    FOUND = "found"
+    """The artifact has a version of that content, which is given back."""
+    SKIPPED = "skipped"
+    """Something else has the name; its newest version is given back and nothing was made (``skip``)."""
+    RENAMED = "renamed"
+    """Something else has the name; this was put under its alternative name (``new``)."""
+    REPLACED = "replaced"
+    """Something else had the name and was deleted (``replace``)."""
+
+
+class ArtifactCommitted(ArtifactVersion):
+    """The answer to :class:`ArtifactCommit`: the version, and what was done."""
+
+    outcome: CommitOutcome = CommitOutcome.CREATED
 
 
 class ArtifactCommit(Request):

@@ -31,17 +31,21 @@ from headway.paths import private_directory, write_atomic
 from headway.server.actions import instances
 from headway.server.actions.status import VERSION
 from headway.server.api import (
+    artifacts,
     blobs,
+    collection,
     deployments,
     events,
     gateway,
     instance_types,
     jobs,
+    lineage,
     models,
     projects,
     replicas,
     runs,
     system,
+    uploads,
 )
 from headway.server.api import users as user_routes
 from headway.server.api.rights import check_routes
@@ -50,6 +54,7 @@ from headway.server.gate import OPEN_PATHS, Gate
 from headway.server.settings import ServerSettings
 from headway.server.wakeups import Wakeups
 from headway.server.workers.cleaning import CleaningWorker
+from headway.server.workers.collection import UploadWorker
 from headway.server.workers.deployments import DeploymentWorker
 from headway.server.workers.gateway import GatewayKeeper
 from headway.server.workers.jobs import JobWorker
@@ -64,6 +69,7 @@ INSTANCE_SETTING = "instance"
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 WORKER_SECONDS = 1.0
 CLEANING_SECONDS = 60.0
+UPLOAD_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,23 @@ def create_app(settings: ServerSettings, url: str) -> Server:
 
 def api_routers() -> list[tuple[str, APIRouter]]:
     """Every router with its prefix, each route checked to say who may use it."""
-    nouns = (projects, user_routes, instance_types, blobs, jobs, runs, replicas, models, deployments, events, gateway)
+    nouns = (
+        projects,
+        user_routes,
+        instance_types,
+        blobs,
+        jobs,
+        runs,
+        replicas,
+        models,
+        deployments,
+        events,
+        gateway,
+        artifacts,
+        uploads,
+        collection,
+        lineage,
+    )
     found = [("", system.router), (PREFIX, system.versioned)]
     found += [(PREFIX, module.router) for module in nouns]
     for _, router in found:
@@ -158,6 +180,7 @@ def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], 
             Reconciler(platform, "deployments", DeploymentWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "gateway", keeper.look, every=WORKER_SECONDS),
             Reconciler(platform, "cleaning", CleaningWorker(platform).look, every=CLEANING_SECONDS, on_change=False),
+            Reconciler(platform, "uploads", UploadWorker(platform).look, every=UPLOAD_SECONDS, on_change=False),
         ]
         for worker in workers:
             worker.start()

@@ -37,12 +37,17 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 MAX_BODY = 8 << 20
 MAX_HEADERS = 32 << 10
 JSON_TYPE = "application/json"
-RAW_TYPES = {"blobs": "application/octet-stream", "streams": "application/zstd"}
+RAW_TYPES = {
+    "blobs": "application/octet-stream",
+    "parts": "application/octet-stream",
+    "streams": "application/zstd",
+}
 RAW_PATHS = {
     "blobs": re.compile(r"/api/v1/projects/[^/]+/blobs/[^/]+"),
+    "parts": re.compile(r"/api/v1/projects/[^/]+/uploads/[^/]+/parts/[^/]+"),
     "streams": re.compile(r"/api/v1/runs/[^/]+/streams/[^/]+/[^/]+"),
 }
-"""Paths whose PUT takes bytes instead of JSON; a blob may have any size and is streamed."""
+"""Paths whose PUT takes bytes instead of JSON; a blob, and a part of one, is streamed and may be large."""
 
 
 class Gate:
@@ -154,7 +159,7 @@ def _bounded(scope: Scope, headers: dict[str, list[str]], receive: Receive) -> R
         raise UnsupportedMediaError(f"The body is {given or 'of no type'!r}; this route takes {expected}.")
     if "content-encoding" in headers:
         raise UnsupportedMediaError("Content-Encoding is not used here.")
-    if raw == "blobs":
+    if raw in ("blobs", "parts"):
         return receive
     if not length.isdecimal() or int(length) > MAX_BODY:
         raise PayloadTooLargeError(f"The body is larger than {MAX_BODY} bytes.")

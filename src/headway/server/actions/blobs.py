@@ -14,10 +14,18 @@ from headway.storage.base import Session
 
 
 def missing(platform: Platform, caller: Caller, project: str, digests: Collection[str]) -> Sequence[str]:
-    """Those of ``digests`` that must still be sent before a manifest may name them."""
+    """Those of ``digests`` that must still be sent before a manifest may name them. The others are not collected as
+    garbage for a while."""
     with platform.storage.read() as session:
         found = find_project(session, caller, project, Permission.WRITE)
-        return session.blobs.missing(found.id, digests)
+        absent = session.blobs.missing(found.id, digests)
+    lacking = set(absent)
+    held = [digest for digest in digests if digest not in lacking]
+    if held:
+        with platform.storage.write() as session:
+            gone = set(session.blobs.hold(found.id, held, now())) | lacking
+            absent = [digest for digest in digests if digest in gone]
+    return absent
 
 
 def check_write(platform: Platform, caller: Caller, project: str) -> str:
@@ -35,26 +43,31 @@ def put(platform: Platform, project_id: str, digest: str, chunks: Iterable[bytes
     return size
 
 
-def open_blob(platform: Platform, caller: Caller, project: str, digest: str) -> tuple[int, Iterator[bytes]]:
-    """Size and chunks of a blob that the project holds."""
+def check_read(platform: Platform, caller: Caller, project: str, digest: str) -> None:
+    """NotFoundError unless the project holds the blob, and the caller may read it."""
     with platform.storage.read() as session:
         found = find_project(session, caller, project)
         if not session.blobs.has(found.id, digest):
             raise NotFoundError(f"The project {found.name!r} holds no blob {digest}.")
-    return open_digest(platform, digest)
 
 
-def open_digest(platform: Platform, digest: str) -> tuple[int, Iterator[bytes]]:
+def size_of(platform: Platform, digest: str) -> int:
+    """Bytes of a stored blob; NotFoundError when it is not there."""
     size = platform.blobs.size(digest)
     if size is None:
         raise NotFoundError(f"The blob {digest} is not stored.")
-    return size, platform.blobs.read(digest)
+    return size
+
+
+def open_digest(platform: Platform, digest: str) -> tuple[int, Iterator[bytes]]:
+    return size_of(platform, digest), platform.blobs.read(digest)
 
 
 def check_held(session: Session, project_id: str, files: Iterable[FileEntry]) -> None:
-    """InvalidRequestError unless the project holds every file of a manifest."""
+    """InvalidRequestError unless the project holds every file of a manifest. From now on they are in use: garbage
+    collection, which looks at the moment that this sets, passes them by."""
     by_digest = {entry.digest: entry for entry in files}
-    absent = session.blobs.missing(project_id, list(by_digest))
+    absent = session.blobs.hold(project_id, list(by_digest), now())
     if absent:
         names = ", ".join(repr(by_digest[digest].path) for digest in absent[:3])
         raise InvalidRequestError(

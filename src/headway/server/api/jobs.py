@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from headway.domain.base import Page
 from headway.domain.jobs import Job, JobCreate, JobState
@@ -13,7 +13,7 @@ from headway.domain.logs import LogPage
 from headway.domain.replicas import Attempt, OwnerKind
 from headway.domain.users import Permission, TokenKind
 from headway.server.actions import jobs, logs
-from headway.server.api.files import send_file
+from headway.server.api.files import RangeHeader, send_file
 from headway.server.api.logs import follow_logs
 from headway.server.api.paging import Paging
 from headway.server.api.rights import PlatformParameter, once, right
@@ -108,6 +108,6 @@ def stream_logs(
 
 @router.get("/{job}/outputs/{path:path}")
 def output(
-    job: str, path: str, platform: PlatformParameter, caller: Caller = right(Permission.READ)
-) -> StreamingResponse:
-    return send_file(platform, jobs.find_output(platform, caller, job, path))
+    job: str, path: str, platform: PlatformParameter, range: RangeHeader = None, caller: Caller = right(Permission.READ)
+) -> Response:
+    return send_file(platform, jobs.find_output(platform, caller, job, path), range)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response
 
 from headway.domain.base import Page
 from headway.domain.models import AliasName, AliasSet, Model, ModelRegister, ModelVersion
 from headway.domain.users import Permission
 from headway.server.actions import models
-from headway.server.api.files import send_file
+from headway.server.api.files import RangeHeader, send_file
 from headway.server.api.paging import Paging
 from headway.server.api.rights import PlatformParameter, once, right
 from headway.server.context import Caller
@@ -109,6 +109,6 @@ def delete_version(version: str, platform: PlatformParameter, caller: Caller = r
 
 @router.get("/model-versions/{version}/files/{path:path}")
 def download(
-    version: str, path: str, platform: PlatformParameter, caller: Caller = right(Permission.READ)
-) -> StreamingResponse:
-    return send_file(platform, models.find_file(platform, caller, version, path))
+    version: str, path: str, platform: PlatformParameter, range: RangeHeader = None, caller: Caller = right(Permission.READ)
+) -> Response:
+    return send_file(platform, models.find_file(platform, caller, version, path), range)

@@ -47,9 +47,9 @@ class BlobStore(Protocol):
         """Every blob that was last put before ``before``, in any order."""
         ...
 
-    def delete_older(self, digest: str, before: datetime) -> int:
-        """Remove it unless it was put since ``before``; the bytes that this gave back. A blob that is put at the same
-        time stays."""
+    def delete_older(self, digest: str, before: datetime) -> int | None:
+        """Remove it unless it was put since ``before``; its bytes, or None when it is not there or stays. A blob that is
+        put at the same time stays."""
         ...
 
     def begin(self, size: int) -> str:

@@ -88,17 +88,17 @@ class FileBlobs:
                     if found is not None and found.st_mtime < before.timestamp() and _DIGEST.fullmatch(entry.name):
                         yield StoredBlob(entry.name, found.st_size)
 
-    def delete_older(self, digest: str, before: datetime) -> int:
+    def delete_older(self, digest: str, before: datetime) -> int | None:
         path = self._path(digest)
         if not path.exists():
-            return 0
+            return None
         with _locked(path.parent, fcntl.LOCK_EX):
             try:
                 found = path.stat()
             except FileNotFoundError:
-                return 0
+                return None
             if found.st_mtime >= before.timestamp():
-                return 0
+                return None
             path.unlink()
         return found.st_size
 

@@ -15,7 +15,7 @@ _DIGEST = re.compile(r'"([0-9a-f]{64})"')
 
 
 class NamesBlobs:
-    """For a noun whose records, with an id and a document, name blobs: every SHA-256 in a document counts, so that a new
+    """For a noun whose records, with one key and a document, name blobs: every SHA-256 in a document counts, so that a new
     field cannot be forgotten. A :class:`headway.storage.base.HoldsBlobs`.
     """
 
@@ -23,9 +23,9 @@ class NamesBlobs:
     _transaction: Transaction
 
     def referenced_digests(self) -> Iterator[str]:
-        columns, after = self.table.c, ""
-        statement = select(columns.id, columns.document).order_by(columns.id).limit(RECORDS_AT_ONCE)
-        while rows := self._transaction.rows(statement.where(columns.id > after)):
+        (key,), after = self.table.primary_key, ""
+        statement = select(key.label("place"), self.table.c.document).order_by(key).limit(RECORDS_AT_ONCE)
+        while rows := self._transaction.rows(statement.where(key > after)):
             for row in rows:
                 yield from _DIGEST.findall(row.document)
-            after = rows[-1].id
+            after = rows[-1].place

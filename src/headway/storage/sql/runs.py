@@ -16,6 +16,7 @@ from headway.domain.search import index_params
 from headway.storage.sql import tables
 from headway.storage.sql.columns import to_milliseconds
 from headway.storage.sql.records import DocumentTable, RecordTable, among, equal, to_document
+from headway.storage.sql.references import NamesBlobs
 from headway.storage.sql.search import search_runs
 from headway.storage.sql.summaries import RunMetrics
 from headway.storage.sql.transactions import Transaction
@@ -151,7 +152,7 @@ def _fingerprint(record: Run) -> str:
     return hashlib.sha256(record.model_dump_json(include={"config"}).encode("utf-8", "replace")).hexdigest()[:32]
 
 
-class RunDetailsTable(DocumentTable[RunDetails]):
+class RunDetailsTable(NamesBlobs, DocumentTable[RunDetails]):
     table = tables.run_details
     record = RunDetails
 

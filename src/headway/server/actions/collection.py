@@ -1,0 +1,145 @@
+"""Garbage collection: blobs that nothing refers to leave index and disk.
+
+Mark, then sweep, while others work. What keeps a blob is a record that names it. Whoever adds such a record, or asks whether
+a blob is there, sets the blob's moment to now in the same transaction (``BlobIndex.hold``), and a blob whose moment or file
+is younger than the grace is never removed. So a record that the marking came too early to see has kept its blobs young, and
+the sweep, which looks at the moment again in the transaction that forgets a blob, passes them by. A file goes only after
+no project holds it, under the lock of its directory and only if it is old, too: one that was sent again meanwhile is young.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import islice
+
+from headway.domain.base import now
+from headway.domain.collection import CollectionReport, CollectionRequest
+from headway.errors import ConflictError, LeaseLostError, NotFoundError
+from headway.server.actions import manifests, uploads
+from headway.server.actions.leases import Lease, leased
+from headway.server.context import Caller, Platform
+from headway.storage.base import Session
+
+logger = logging.getLogger("headway.collection")
+
+SUBJECT = "garbage collection"
+CANDIDATES = 250_000
+"""Blobs that are looked at in one pass over all references; each takes about 100 bytes meanwhile."""
+SWEPT_AT_ONCE = 200
+MANIFESTS_AT_ONCE = 1000
+SETTLING = timedelta(seconds=5)
+"""How long a transaction may take from setting a blob's moment to its commit; also without any grace such a blob stays."""
+
+
+def collect(platform: Platform, caller: Caller, request: CollectionRequest) -> CollectionReport:
+    """Remove what nothing refers to and is older than the grace; with ``dry_run`` only say what that would be.
+
+    Raises:
+        ConflictError: A collection is under way.
+    """
+    before = now() - timedelta(hours=request.grace_hours) - SETTLING
+    with leased(platform, SUBJECT) as lease:
+        if lease is None:
+            raise ConflictError("Garbage is being collected already.", hint="Wait until that is done.")
+        collection = _Collection(platform, lease, before, dry_run=request.dry_run)
+        collection.run()
+        count, size = uploads.remove_abandoned(platform, dry_run=request.dry_run)
+        report = CollectionReport(
+            dry_run=request.dry_run,
+            grace_hours=request.grace_hours,
+            blobs=collection.blobs,
+            bytes=collection.bytes,
+            uploads=count,
+            upload_bytes=size,
+            kept=collection.kept,
+        )
+        logger.info("garbage collection by %s: %s", caller.user.id, report)
+        return report
+    raise LeaseLostError("The lease was lost in between.", hint="Collect again; what was removed stays removed.")
+
+
+class _Collection:
+    """One pass over everything that is stored."""
+
+    def __init__(self, platform: Platform, lease: Lease, before: datetime, *, dry_run: bool) -> None:
+        self._platform, self._lease = platform, lease
+        self._before, self._dry_run = before, dry_run
+        self.blobs = self.bytes = self.kept = 0
+
+    def run(self) -> None:
+        after = ""
+        while candidates := self._candidates(after):
+            after = max(candidates)
+            idle = len(candidates)
+            self._mark(candidates)
+            self.kept += idle - len(candidates)
+            self._sweep(candidates)
+        self._sweep_unknown()
+
+    def _candidates(self, after: str) -> dict[str, int]:
+        with self._platform.storage.read() as session:
+            return dict(session.blobs.idle(self._before, after=after, limit=CANDIDATES))
+
+    def _mark(self, candidates: dict[str, int]) -> None:
+        """Leave in ``candidates`` what no record names."""
+        with self._platform.storage.read() as session:
+            for holder in session.holders_of_blobs():
+                for digest in holder.referenced_digests():
+                    candidates.pop(digest, None)
+        for manifest in self._manifests():
+            candidates.pop(manifest, None)
+            try:
+                for digest in manifests.file_digests(self._platform, manifest):
+                    candidates.pop(digest, None)
+            except NotFoundError:
+                logger.error("the manifest %s of an artifact version is not stored", manifest)
+
+    def _manifests(self) -> Iterator[str]:
+        after = ""
+        while True:
+            with self._platform.storage.read() as session:
+                found = session.artifact_versions.manifests(after=after, limit=MANIFESTS_AT_ONCE)
+            if not found:
+                return
+            yield from found
+            after = found[-1]
+
+    def _sweep(self, garbage: dict[str, int]) -> None:
+        remaining = iter(sorted(garbage))
+        while some := list(islice(remaining, SWEPT_AT_ONCE)):
+            if self._dry_run:
+                for digest in some:
+                    self._count(garbage[digest])
+                continue
+            with self._platform.storage.write() as session:
+                gone = self._forget(session, some)
+            self._remove(gone)
+
+    def _forget(self, session: Session, digests: list[str]) -> list[str]:
+        self._lease.check(session)
+        return list(session.blobs.drop(digests, self._before))
+
+    def _remove(self, digests: list[str]) -> None:
+        for digest in digests:
+            freed = self._platform.blobs.delete_older(digest, self._before)
+            if freed is not None:
+                self._count(freed)
+
+    def _count(self, size: int) -> None:
+        self.blobs += 1
+        self.bytes += size
+
+    def _sweep_unknown(self) -> None:
+        """Remove stored bytes that no project holds: a crash came between storing them and saying so."""
+        remaining = self._platform.blobs.stored(self._before)
+        while some := {blob.digest: blob.size for blob in islice(remaining, SWEPT_AT_ONCE)}:
+            with self._platform.storage.read() as session:
+                known = set(session.blobs.known(list(some)))
+            unknown = [digest for digest in some if digest not in known]
+            if self._dry_run:
+                for digest in unknown:
+                    self._count(some[digest])
+            else:
+                self._remove(unknown)
