@@ -189,7 +189,7 @@ class PageRequest(Request):
     """Which page: at most ``limit`` items (1 to 1000) after ``cursor``."""
 
     limit: int = Field(default=100, ge=1, le=1000)
-    cursor: str | None = Field(default=None, max_length=512)
+    cursor: str | None = Field(default=None, max_length=2048)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

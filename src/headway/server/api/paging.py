@@ -11,7 +11,7 @@ from headway.domain.base import PageRequest
 
 def _paging(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: Annotated[str | None, Query(max_length=512)] = None,
+    cursor: Annotated[str | None, Query(max_length=2048)] = None,
 ) -> PageRequest:
     return PageRequest(limit=limit, cursor=cursor)
 

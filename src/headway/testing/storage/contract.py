@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from headway.testing.storage.events import EventContract
+from headway.testing.storage.folders import FolderContract
 from headway.testing.storage.leases import LeaseContract
 from headway.testing.storage.lists import ListContract
 from headway.testing.storage.lookups import LookupContract
 from headway.testing.storage.records import RecordContract
+from headway.testing.storage.search import SearchContract
 from headway.testing.storage.sessions import SessionContract
 from headway.testing.storage.text import TextContract
 from headway.testing.storage.values import ValueContract
@@ -21,5 +23,7 @@ class StorageContract(
     LeaseContract,
     ValueContract,
     TextContract,
+    FolderContract,
+    SearchContract,
 ):
     """Subclass it, and override the fixtures ``storage`` and, where several servers may share a database, ``peer``."""
