@@ -23,6 +23,27 @@ class TestFileSegments(SegmentContract):
         return FileSegments(tmp_path)
 
 
+class TestFilesOfManyParts(SegmentContract):
+    """Parts so small that every test crosses them."""
+
+    @pytest.fixture
+    def segments(self, tmp_path: Path) -> SegmentStore:
+        return FileSegments(tmp_path, part_bytes=4)
+
+
+def test_dropped_bytes_return_their_disk(tmp_path: Path) -> None:
+    segments = FileSegments(tmp_path)
+    megabyte = bytes(1 << 20)
+    for place in range(20):
+        segments.write("run1", "metrics/a", place << 20, megabyte)
+    segments.drop("run1", "metrics/a", 17 << 20)
+    held = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert held == 4 << 20
+    segments.drop("run1", "metrics/a", 20 << 20)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) == 0
+    assert segments.start("run1", "metrics/a") == 20 << 20
+
+
 class TestSqlSegments(SegmentContract):
     @pytest.fixture
     def segments(self, postgres_url: str) -> Iterator[SegmentStore]:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headway.domain.base import new_id
-from headway.errors import InvalidRequestError
+from headway.errors import ConflictError, InvalidRequestError
 from headway.storage.segments.base import SegmentStore
 
 LOGS = "logs/worker-0-abc"
@@ -119,6 +119,63 @@ class SegmentContract:
         start, length = data.draw(st.integers(0, 400)), data.draw(st.integers(0, 400))
         assert segments.read(run_id, LOGS, start, length) == expected[start : start + length]
         assert segments.read(run_id, LOGS, 0, len(expected) + 1) == expected
+
+    def test_what_was_dropped_is_gone_and_the_stream_goes_on(self, segments: SegmentStore) -> None:
+        assert segments.start("run1", LOGS) == 0
+        segments.write("run1", LOGS, 0, b"0123456789")
+        segments.drop("run1", LOGS, 10)
+        segments.drop("run1", LOGS, 10)
+        assert segments.start("run1", LOGS) == 10
+        assert segments.read("run1", LOGS, 10, 100) == b""
+        segments.write("run1", LOGS, 10, b"")
+        segments.write("run1", LOGS, 10, b"abc")
+        segments.write("run1", LOGS, 13, b"def")
+        assert segments.read("run1", LOGS, 10, 100) == b"abcdef"
+        with pytest.raises(ConflictError) as caught:
+            segments.read("run1", LOGS, 9, 2)
+        assert caught.value.details["start"] == 10
+        with pytest.raises(ValueError, match="before"):
+            segments.write("run1", LOGS, 9, b"x")
+        with pytest.raises(ValueError, match="beyond"):
+            segments.drop("run1", LOGS, 17)
+        assert segments.read("run1", LOGS, 10, 100) == b"abcdef"
+
+    def test_what_lies_behind_a_drop_stays(self, segments: SegmentStore) -> None:
+        segments.write("run1", LOGS, 0, b"0123456789")
+        for before in (0, 4, 9):
+            segments.drop("run1", LOGS, before)
+            assert segments.read("run1", LOGS, before, 100) == b"0123456789"[before:]
+        segments.drop("run1", "metrics/unknown", 0)
+        assert segments.read("run1", "metrics/unknown", 0, 10) == b""
+
+    def test_a_run_that_was_dropped_from_can_be_deleted_and_begun_again(self, segments: SegmentStore) -> None:
+        segments.write("run1", LOGS, 0, b"0123456789")
+        segments.drop("run1", LOGS, 10)
+        segments.delete_run("run1")
+        assert segments.start("run1", LOGS) == 0
+        segments.write("run1", LOGS, 0, b"again")
+        assert segments.read("run1", LOGS, 0, 10) == b"again"
+
+    @settings(
+        max_examples=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
+    @given(steps=st.lists(st.tuples(st.booleans(), st.floats(0, 1), st.binary(max_size=50)), max_size=15))
+    def test_drops_between_writes_lose_nothing_behind_them(
+        self, segments: SegmentStore, steps: list[tuple[bool, float, bytes]]
+    ) -> None:
+        run_id, expected, dropped = new_id("run"), b"", 0
+        for drops, share, piece in steps:
+            place = dropped + int(share * (len(expected) - dropped))
+            if drops:
+                segments.drop(run_id, LOGS, place)
+                dropped = place
+            else:
+                segments.write(run_id, LOGS, place, piece)
+                expected = expected[:place] + piece
+            assert segments.read(run_id, LOGS, dropped, len(expected) + 1) == expected[dropped:]
+            assert segments.start(run_id, LOGS) <= dropped
 
     def test_threads_write_their_streams_side_by_side(self, segments: SegmentStore) -> None:
         def fill(name: str) -> None:
