@@ -18,6 +18,10 @@ from headway.errors import PayloadTooLargeError
 MAGIC = b"HWJ1"
 KIND_HEADER, KIND_LOG, KIND_END = 1, 2, 3
 """Frame kinds: the header record, a log batch, and the empty frame of a stream that was closed properly."""
+KIND_SCHEMA, KIND_ROW, KIND_FACT, KIND_ENTRY = 4, 5, 6, 7
+"""Frame kinds of tracking (docs/internals/tracking.md, section 2): names of columns, their values, a fact, media."""
+KIND_FILLER = 15
+"""What a repair puts where bytes were damaged, so that every other frame keeps its place."""
 
 FRAME_LIMIT = 4 << 20
 """Bytes of the longest frame, its nine bytes of overhead included."""

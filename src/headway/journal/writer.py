@@ -6,20 +6,30 @@ import os
 import secrets
 import threading
 import weakref
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Generic, TypeVar
 
 from typing_extensions import Self
 
 from headway.errors import ConfigurationError, ConflictError
 from headway.journal.codec import KIND_END, KIND_HEADER, MAGIC, JournalHeader, encode_frame, encode_header
+from headway.journal.frames import FRAME_OVERHEAD, Frame, FrameState, look
+from headway.journal.liveness import hold
+from headway.journal.syncer import SYNC_SECONDS, Syncer
 from headway.paths import full_disk_named, sync_directory
 
-SYNC_SECONDS = 1.0
-"""How long a frame waits at most for its fdatasync under the policy ``process``."""
+__all__ = ["SYNC_SECONDS", "Durability", "JournalHealth", "JournalWriter", "StreamWriter", "new_writer_id"]
+
+KEPT_BYTES = 256 << 20
+"""Of what is kept in memory while the disk is full."""
+
+T = TypeVar("T")
 
 
 def new_writer_id() -> str:
@@ -38,27 +48,33 @@ class Durability(str, Enum):
 
 @dataclass
 class JournalHealth:
-    """How a journal's writing goes. ``dropped_frames`` counts frames that are not in the file."""
+    """How a journal's writing goes. ``dropped_frames`` counts frames that are not in the file and never will be."""
 
     frames: int = 0
     bytes: int = 0
     dropped_frames: int = 0
     dropped_bytes: int = 0
+    dropped_points: int = 0
+    """Values of metrics in those frames."""
+    kept_frames: int = 0
+    """In memory only, until the disk has room again."""
     sync_errors: int = 0
     last_error: str | None = None
 
     @property
     def ok(self) -> bool:
-        return not self.dropped_frames and not self.sync_errors
+        return not self.dropped_frames and not self.kept_frames and not self.sync_errors
 
 
-class JournalWriter:
-    """Appends frames to a new file of mode 0600.
+class StreamWriter(ABC, Generic[T]):
+    """Appends to a new file of mode 0600; a subclass says what its items are in bytes.
 
-    Any number of threads, signal handlers included, may append. A frame is in the page cache when ``append`` returns
-    True, so that no death of the process loses it. ``append`` never raises for what the disk does: a frame that cannot
-    be written is dropped and counted in :attr:`health`, and ``on_trouble`` is called for the first one. Later ones are
-    tried all the same, so writing recovers when space returns. A forked child cannot write into its parent's journal.
+    Any number of threads, signal handlers and finalizers included, may append. An item is in the page cache when that
+    returns True, so that no death of the process loses it. Appending never raises for what the disk does: an item that
+    cannot be written is dropped and counted in :attr:`health`, or kept in memory by writers that do so, and ``on_trouble``
+    is called for the first one. Later ones are tried all the same, so writing recovers when space returns. A forked child
+    cannot write into its parent's journal. While the writer lives it holds a lock on the file
+    (:func:`headway.journal.liveness.is_live`).
 
     Args:
         path: Where to create the file; its directory exists.
@@ -73,6 +89,9 @@ class JournalWriter:
         ConfigurationError: The file cannot be created for another reason.
     """
 
+    keeps = 0
+    """How many of the newest items stay in memory while the disk is full."""
+
     def __init__(
         self,
         path: Path,
@@ -84,53 +103,66 @@ class JournalWriter:
     ) -> None:
         self.path = path
         self.header = header
-        self.health = JournalHealth()
-        self.position = 0
-        """Bytes of whole frames in the file: what may be shipped."""
+        self._health = JournalHealth()
+        self._position = 0
+        self._final: int | None = None
+        """The position once the journal is closed: an interrupted write may still move the other one."""
         self._sync_each = durability is Durability.POWER
         self._on_append = on_append
         self._on_trouble = on_trouble
         self._lock = threading.RLock()
         self._writing = False
-        self._deferred: list[bytes] = []
+        self._doubtful = False
+        """Whether an interrupt may have come between a write and the lines that note it."""
+        self._written: T | None = None
+        """The last item that is in the file."""
+        self._deferred: deque[T] = deque()
+        self._kept: deque[T] = deque()
+        self._kept_bytes = 0
         self._closed = False
+        self._ended = False
+        """Whether the end frame was written."""
         self._name_synced = False
         self._foreign = False
         self._owner = os.getpid()
         self._descriptor = _create(path)
         self._begin()
-        self._syncer = _Syncer(self._sync)
+        self._syncer = Syncer(self._tick)
         _writers.add(self)
 
-    def append(self, kind: int, payload: bytes) -> bool:
-        """Write one frame; whether it is as safe as :class:`Durability` says.
+    @property
+    def position(self) -> int:
+        """Bytes of whole frames in the file: what may be shipped."""
+        return self._position if self._final is None else self._final
 
-        Raises:
-            PayloadTooLargeError: ``payload`` does not fit into a frame.
-        """
-        frame = encode_frame(kind, payload)
-        if self._foreign:
-            return self._drop(frame, f"This journal belongs to process {self._owner}: a fork opens its own.")
-        with self._lock:
-            if self._writing:
-                # A signal handler or a finalizer interrupted this very thread within a write.
-                self._deferred.append(frame)
-                return True
-            return self._append(frame)
+    @property
+    def health(self) -> JournalHealth:
+        """How it goes, up to now."""
+        self._health.frames = self._frames()
+        self._health.bytes = self._position if self._final is None else self._final
+        self._health.kept_frames = len(self._kept)
+        return self._health
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def close(self) -> None:
-        """Write the end frame, sync, and close the file. Calling it twice is harmless."""
+        """Write what was kept and the end frame, sync, and close the file. Calling it twice is harmless."""
         if self._foreign:
             return
-        with self._lock:
-            if self._closed:
-                return
-            self._append(encode_frame(KIND_END, b""))
-            self._closed = True
+        if self._in_flight():
+            self._end()
+        else:
+            with self._lock:
+                self._take_over()
+                self._end()
         self._syncer.stop()
         with self._lock:
-            self._sync()
-            os.close(self._descriptor)
+            descriptor, self._descriptor = self._descriptor, -1
+            if descriptor >= 0:
+                self._sync(descriptor)
+                os.close(descriptor)
         _writers.discard(self)
 
     def __enter__(self) -> Self:
@@ -141,135 +173,300 @@ class JournalWriter:
     ) -> None:
         self.close()
 
-    def _begin(self) -> None:
-        """Magic and header in one write; nothing stays behind when that fails."""
-        start = MAGIC + encode_frame(KIND_HEADER, encode_header(self.header))
-        try:
-            with full_disk_named(f"the journal {self.path.name}"):
-                _write_all(self._descriptor, start)
-        except BaseException:
-            os.close(self._descriptor)
-            self.path.unlink(missing_ok=True)
-            raise
-        self.position = len(start)
-        self.health.frames, self.health.bytes = 1, len(start)
-        if self._sync_each:
-            self._sync()
+    # What a subclass says
 
-    def _append(self, frame: bytes) -> bool:
+    @abstractmethod
+    def _encode(self, item: T) -> bytes:
+        """The frames of ``item``, as they would be written now."""
+
+    @abstractmethod
+    def _weigh(self, item: T) -> tuple[int, int]:
+        """About how many bytes ``item`` has, and how many points."""
+
+    @abstractmethod
+    def _frames(self) -> int:
+        """Frames in the file."""
+
+    def _note(self, item: T) -> None:
+        """``item`` is being written: the last line before the position moves. May be called twice for one item."""
+
+    def _adopt(self, frame: Frame) -> None:
+        """``frame`` is in the file although the write was interrupted."""
+
+    def _in_flight(self) -> bool:
+        """Whether this very thread is within a write that holds no lock."""
+        return False
+
+    def _take_over(self, *, wait: bool = True) -> bool:  # noqa: ARG002
+        """See to it that nobody writes without the lock. Called with the lock held; False when that must be waited for."""
+        return True
+
+    # Appending
+
+    def _put(self, item: T) -> bool:
+        """Write ``item``; whether it is as safe as :class:`Durability` says."""
+        if self._foreign:
+            return self._discard(item, f"This journal belongs to process {self._owner}: a fork opens its own.")
+        if self._in_flight():
+            self._deferred.append(item)
+            return True
+        with self._lock:
+            if self._writing:
+                # A signal handler or a finalizer interrupted this very thread within a write.
+                self._deferred.append(item)
+                return True
+            self._take_over()
+            return self._place(item)
+
+    def _place(self, item: T) -> bool:
         self._writing = True
         try:
-            stored = self._store(frame)
+            if self._doubtful:
+                self._reconcile()
+            stored = self._store(item)
             if self._on_append:
                 self._on_append()
         finally:
             self._writing = False
         while self._deferred:
-            self._append(self._deferred.pop(0))
+            self._place(self._deferred.popleft())
         return stored
 
-    def _store(self, frame: bytes) -> bool:
+    def _store(self, item: T) -> bool:
         if self._closed:
-            return self._drop(frame, "This journal is closed.")
+            return self._discard(item, "This journal is closed.")
+        if self._kept:
+            self._keep(item)
+            return self._catch_up() and self._settle()
+        error = self._write(item)
+        if error is None:
+            return self._settle()
+        if not self.keeps or self._closed:
+            return self._discard(item, str(error))
+        self._keep(item)
+        self._trouble(str(error))
+        self._syncer.ask()
+        return False
+
+    def _settle(self) -> bool:
+        return self._sync(self._descriptor) if self._sync_each else self._syncer.ask()
+
+    def _write(self, item: T) -> OSError | None:
+        """One write; what the disk had against it, with the file as if it had not been tried."""
+        data = self._encode(item)
+        end = self._position + len(data)
         try:
-            _write_all(self._descriptor, frame)
-        except OSError as error:
-            self._settle(len(frame))
-            return self._drop(frame, str(error))
-        except BaseException:
-            # An interrupt between the write and the line that notes it.
-            self._settle(len(frame))
+            written = os.write(self._descriptor, data)
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
+            self._note(item)
+            self._written = item
+            self._position = end
+        except BaseException as error:
+            self._reconcile()
+            if self._position == end:
+                self._written = item
+            if isinstance(error, OSError) and is_disk_error(error):
+                return error
             raise
-        self.position += len(frame)
-        self.health.frames += 1
-        self.health.bytes += len(frame)
-        return self._sync() if self._sync_each else self._syncer.ask()
+        return None
 
-    def _settle(self, length: int) -> None:
-        """Take back a frame that was written in part; readers step over it where even that fails."""
+    def _reconcile(self) -> None:
+        """Believe the file: take in frames that are whole, cut off one that is not.
+
+        Readers step over torn bytes where even that fails.
+        """
+        self._doubtful = True
+        if self._descriptor < 0:
+            return
+        size = self._position
         try:
-            if os.fstat(self._descriptor).st_size == self.position + length:
-                self.position += length
-            else:
-                os.ftruncate(self._descriptor, self.position)
+            size = os.fstat(self._descriptor).st_size
+            for frame in _whole_frames(self._descriptor, self._position, size):
+                self._adopt(frame)
+                self._position = frame.end
+            if self._position < size:
+                os.ftruncate(self._descriptor, self._position)
         except OSError as error:
-            self.health.last_error = str(error)
+            self._health.last_error = str(error)
+            self._position = max(self._position, size)
+        self._doubtful = False
 
-    def _drop(self, frame: bytes, reason: str) -> bool:
-        self.health.dropped_frames += 1
-        self.health.dropped_bytes += len(frame)
+    # A disk that is full
+
+    def _keep(self, item: T) -> None:
+        self._kept.append(item)
+        self._kept_bytes += self._weigh(item)[0]
+        while len(self._kept) > self.keeps or self._kept_bytes > KEPT_BYTES:
+            oldest = self._kept.popleft()
+            self._kept_bytes -= self._weigh(oldest)[0]
+            self._discard(oldest, self._health.last_error or "No space is left.")
+
+    def _catch_up(self) -> bool:
+        """Write what was kept, the oldest first, as far as the disk takes it; whether all of it is written."""
+        while self._kept:
+            item = self._kept.popleft()
+            error: OSError | None = None
+            try:
+                error = self._write(item)
+            finally:
+                if self._written is item:
+                    self._kept_bytes -= self._weigh(item)[0]
+                else:
+                    self._kept.appendleft(item)
+            if error is not None:
+                self._health.last_error = str(error)
+                self._syncer.ask()
+                return False
+        return True
+
+    def _discard(self, item: T, reason: str) -> bool:
+        size, points = self._weigh(item)
+        self._health.dropped_frames += 1
+        self._health.dropped_bytes += size
+        self._health.dropped_points += points
         self._trouble(reason)
         return False
 
-    def _sync(self) -> bool:
-        """A failed sync is not repeated: the kernel has let go of those pages, and a second call would hide it."""
+    def _trouble(self, reason: str) -> None:
+        self._health.last_error = reason
+        report, self._on_trouble = self._on_trouble, None
+        if report:
+            report(self.health)
+
+    # Syncing
+
+    def _tick(self) -> None:
+        """Called by the syncer's thread, at most once a second, after something was written or kept."""
+        if self._kept and self._lock.acquire(blocking=False):
+            try:
+                if not self._writing and self._take_over(wait=False):
+                    self._retry()
+            finally:
+                self._lock.release()
+        self._sync(self._descriptor)
+
+    def _retry(self) -> None:
+        self._writing = True
         try:
-            os.fdatasync(self._descriptor)
+            if not self._closed and self._catch_up() and self._on_append:
+                self._on_append()
+        finally:
+            self._writing = False
+        while self._deferred:
+            self._place(self._deferred.popleft())
+
+    def _sync(self, descriptor: int) -> bool:
+        """A failed sync is not repeated: the kernel has let go of those pages, and a second call would hide it."""
+        if descriptor < 0:
+            return True
+        try:
+            os.fdatasync(descriptor)
             if not self._name_synced:
                 self._name_synced = True
                 sync_directory(self.path.parent)
         except OSError as error:
-            self.health.sync_errors += 1
+            self._health.sync_errors += 1
             self._trouble(str(error))
             return False
         return True
 
-    def _trouble(self, reason: str) -> None:
-        self.health.last_error = reason
-        report, self._on_trouble = self._on_trouble, None
-        if report:
-            report(self.health)
+    # Beginning and end
+
+    def _begin(self) -> None:
+        """Magic and header in one write; nothing stays behind when that fails."""
+        start = MAGIC + encode_frame(KIND_HEADER, encode_header(self.header))
+        hold(self._descriptor)
+        try:
+            with full_disk_named(f"the journal {self.path.name}"):
+                written = os.write(self._descriptor, start)
+                while written < len(start):
+                    written += os.write(self._descriptor, start[written:])
+        except BaseException:
+            os.close(self._descriptor)
+            self.path.unlink(missing_ok=True)
+            raise
+        self._position = len(start)
+        if self._sync_each:
+            self._sync(self._descriptor)
+
+    def _end(self) -> None:
+        """All that is still to be written. An interrupted write of this thread is whole or gone after this."""
+        if self._closed:
+            return
+        self._reconcile()
+        while self._deferred:
+            self._store(self._deferred.popleft())
+        self._catch_up()
+        self._closed = True
+        while self._kept:
+            self._discard(self._kept.popleft(), self._health.last_error or "No space is left.")
+        self._kept_bytes = 0
+        try:
+            os.write(self._descriptor, encode_frame(KIND_END, b""))
+            self._ended = True
+        except OSError as error:
+            self._trouble(str(error))
+        self._reconcile()
+        self._final = self._position
+        if self._on_append:
+            self._on_append()
 
     def _disown(self) -> None:
         """In a forked child: the locks may be held by threads that do not exist here, so they are not touched."""
         if self._owner != os.getpid() and not self._foreign:
             self._foreign = True
-            self.health = JournalHealth()
-            os.close(self._descriptor)
+            self._health = JournalHealth()
+            self._kept, self._deferred = deque(), deque()
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
 
 
-class _Syncer:
-    """One thread that calls ``sync`` a second after it was first asked to, for all that was written until then."""
+class JournalWriter(StreamWriter[bytes]):
+    """Appends frames; one that the disk does not take is dropped."""
 
-    def __init__(self, sync: Callable[[], object]) -> None:
-        self._sync = sync
-        self._asked = threading.Event()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+    _count = 0
 
-    def ask(self) -> bool:
-        """Have the file synced within :data:`SYNC_SECONDS`. Only one thread at a time may call this."""
-        if not self._asked.is_set():
-            self._asked.set()
-            if self._thread is None:
-                self._start()
-        return True
+    def append(self, kind: int, payload: bytes) -> bool:
+        """Write one frame; whether it is as safe as :class:`Durability` says.
 
-    def stop(self) -> None:
-        self._stopping.set()
-        self._asked.set()
-        if self._thread is not None:
-            self._thread.join()
+        Raises:
+            PayloadTooLargeError: ``payload`` does not fit into a frame.
+        """
+        return self._put(encode_frame(kind, payload))
 
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="headway-journal-sync", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:
-            # No thread can be started any more (the interpreter ends): the kernel writes the pages back by itself.
-            self._thread = None
+    def _encode(self, item: bytes) -> bytes:
+        return item
 
-    def _run(self) -> None:
-        while True:
-            self._asked.wait()
-            if self._stopping.wait(SYNC_SECONDS):
-                return
-            self._asked.clear()
-            self._sync()
+    def _weigh(self, item: bytes) -> tuple[int, int]:
+        return len(item), 0
+
+    def _note(self, item: bytes) -> None:  # noqa: ARG002
+        self._count += 1
+
+    def _frames(self) -> int:
+        return 1 + self._count + self._ended
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether ``error`` is what a write has against it, and not what a signal handler raised in between.
+
+    A handler that sets a time limit raises a TimeoutError, which is an OSError, too; that one must go on.
+    """
+    return isinstance(error, OSError) and error.errno is not None and not isinstance(error, TimeoutError)
+
+
+def _whole_frames(descriptor: int, start: int, stop: int) -> Iterator[Frame]:
+    data = os.pread(descriptor, stop - start, start) if stop > start else b""
+    at = 0
+    while look(data, at)[0] is FrameState.WHOLE:
+        end = look(data, at)[1]
+        yield Frame(start + at, data[at + FRAME_OVERHEAD - 1], data[at + FRAME_OVERHEAD : end])
+        at = end
 
 
 def _create(path: Path) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         with full_disk_named(f"the journal {path.name}"):
             return os.open(path, flags, 0o600)
@@ -281,15 +478,7 @@ def _create(path: Path) -> int:
         raise ConfigurationError(f"The journal {str(path)!r} cannot be created: {error.strerror}.") from error
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    written = os.write(descriptor, data)
-    if written < len(data):
-        view = memoryview(data)
-        while view := view[written:]:
-            written = os.write(descriptor, view)
-
-
-_writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
+_writers: weakref.WeakSet[StreamWriter[Any]] = weakref.WeakSet()
 
 
 def _disown_all() -> None:
