@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from headway.sdk.client import Client
     from headway.sdk.endpoints import Prediction
+    from headway.tracking.compare import diff
 
     __version__: str
 
@@ -90,6 +91,7 @@ __all__ = [
     "WaitTimeoutError",
     "WorkspaceError",
     "__version__",
+    "diff",
 ]
 
 _HOMES = {
@@ -107,6 +109,7 @@ _HOMES = {
     "headway.domain.workspaces": ("Credentials", "FilesWorkspace", "GitWorkspace"),
     "headway.sdk.client": ("Client",),
     "headway.sdk.endpoints": ("Prediction",),
+    "headway.tracking.compare": ("diff",),
 }
 
 

@@ -24,9 +24,7 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 FLOATS = st.floats(allow_nan=True, allow_infinity=True, width=64)
 TIMES = st.integers(-(2**53), 2**53)
 POINTS = st.lists(st.tuples(st.none() | INT64, INT64 | FLOATS, TIMES, st.none() | FLOATS), max_size=12)
-EVIL = st.sampled_from(
-    ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "'x", '"', ",", "a\r\nb", "a\nb", "＝1", ""]
-)
+EVIL = st.sampled_from(["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "'x", '"', ",", "a\r\nb", "a\nb", "＝1", ""])
 NAMES = st.one_of(EVIL, st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8))
 BLOCKS = st.lists(
     st.builds(
@@ -38,6 +36,7 @@ BLOCKS = st.lists(
         name=NAMES,
         stage=NAMES,
         word=NAMES,
+        writer=NAMES,
         system=st.booleans(),
     ),
     max_size=5,
@@ -54,8 +53,9 @@ def bits(value: Any) -> Any:
 def expected(blocks: list[Block]) -> list[tuple[Any, ...]]:
     rows = []
     for block in blocks:
-        texts = (block.run, block.name, block.stage, block.word, block.line.replica, block.line.attempt, block.system)
-        rows += [(*texts, p.step, bits(p.epoch), p.time, bits(p.value)) for p in block.line]
+        texts = (block.run, block.name, block.stage, block.word, block.line.replica, block.writer)
+        about = (*texts, block.line.attempt, block.system)
+        rows += [(*about, p.step, bits(p.epoch), p.time, bits(p.value)) for p in block.line]
     return rows
 
 
@@ -71,7 +71,7 @@ def read_csv(path: Path) -> Iterator[tuple[Any, ...]]:
         reader = csv.reader(file, strict=True)
         assert next(reader) == list(COLUMNS)
         for row in reader:
-            texts, (attempt, system, step, epoch, time, value) = map(from_cell, row[:5]), row[5:]
+            texts, (attempt, system, step, epoch, time, value) = map(from_cell, row[:6]), row[6:]
             given = (int(attempt) if attempt else None, system == "true", int(step) if step else None)
             yield *texts, *given, bits(float(number(epoch))) if epoch else None, int(time), bits(number(value))
 
@@ -81,7 +81,7 @@ def read_ndjson(path: Path) -> Iterator[tuple[Any, ...]]:
         row = json.loads(line)
         assert list(row) == list(COLUMNS)
         plain = [number(row[key]) if isinstance(row[key], str) else row[key] for key in ("epoch", "value")]
-        head = [row[key] for key in COLUMNS[:8]]
+        head = [row[key] for key in COLUMNS[:9]]
         yield *head, bits(plain[0]), row["time"], bits(plain[1])
 
 
@@ -90,7 +90,7 @@ def read_parquet(path: Path) -> Iterator[tuple[Any, ...]]:
     table = table.set_column(table.schema.get_field_index("time"), "time", table["time"].cast("int64"))
     for row in table.to_pylist():
         value = row["value"] if row["integer"] is None else row["integer"]
-        yield *(row[key] for key in COLUMNS[:8]), bits(row["epoch"]), row["time"], bits(value)
+        yield *(row[key] for key in COLUMNS[:9]), bits(row["epoch"]), row["time"], bits(value)
 
 
 READERS = {"csv": read_csv, "ndjson": read_ndjson, "parquet": read_parquet}
@@ -116,7 +116,7 @@ def test_no_cell_is_a_formula_and_every_text_comes_back(text: str) -> None:
 
 def points(count: int = 3) -> PointSource:
     line = pack(((step, step / 2, step, None) for step in range(count)), replica="rank0")
-    return PointSource(count, lambda: iter([Block("run1", "loss", "val", "validation", False, line)]))
+    return PointSource(count, lambda: iter([Block("run1", "loss", "val", "validation", False, line, "7f3a")]))
 
 
 def test_the_ending_says_the_format(tmp_path: Path) -> None:
@@ -126,6 +126,7 @@ def test_the_ending_says_the_format(tmp_path: Path) -> None:
         "stage": "val",
         "word": "validation",
         "replica": "rank0",
+        "writer": "7f3a",
         "attempt": None,
         "system": False,
         "step": 0,
@@ -134,7 +135,7 @@ def test_the_ending_says_the_format(tmp_path: Path) -> None:
         "value": 0.0,
     }
     export_points([points(1)], tmp_path / "b.dat", format="csv")
-    assert (tmp_path / "b.dat").read_bytes().startswith(b"run,name,stage,word,replica,attempt,")
+    assert (tmp_path / "b.dat").read_bytes().startswith(b"run,name,stage,word,replica,writer,attempt,")
 
 
 @pytest.mark.parametrize(

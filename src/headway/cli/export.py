@@ -47,7 +47,13 @@ def metrics(
         if name is None:
             _print_series(found, as_json)
             return
-        query = {"replica": replica, "aggregate": aggregate, "attempt": attempt, "points": points, "system": system}
+        query: dict[str, Any] = {
+            "replica": replica,
+            "aggregate": aggregate,
+            "attempt": attempt,
+            "points": points,
+            "system": system,
+        }
         query = {key: value for key, value in query.items() if value not in (None, False)}
         if all_attempts:
             query["view"] = "all"

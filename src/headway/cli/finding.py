@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -12,15 +12,10 @@ from headway.cli.options import connected
 from headway.cli.output import note
 
 if TYPE_CHECKING:
-    from headway.domain.expressions import Order
-    from headway.domain.runs import Run
-    from headway.domain.search import Searched
-    from headway.sdk.summaries import RunSummary
-    from headway.sdk.tables import RunTable
     from headway.sdk.views import RunView
-    from headway.tracking.local import LocalRun
+    from headway.tracking.views import LocalView
 
-    FoundRun: TypeAlias = RunView | LocalRun
+    FoundRun: TypeAlias = RunView | LocalView
 
 LocalOption = Annotated[
     bool, typer.Option("--local", help="Runs in HEADWAY_DIR or .headway here; so it is where no server is configured.")
@@ -60,7 +55,7 @@ class Finder:
         try:
             found: FoundRun = self._client.runs.get(run)
         except NotFoundError as error:
-            if run in {each.record.id for each in _local_runs()}:
+            if run in {each.id for each in local_runs_here()}:
                 raise NotFoundError(
                     f"The server has no run {run!r}; one lies here.", hint="Add --local, or run `headway sync`."
                 ) from error
@@ -68,65 +63,37 @@ class Finder:
         return found
 
 
-def find_local(run: str) -> LocalRun:
+def find_local(run: str) -> LocalView:
     """The run with this id, or the only one of this name, in the directory here."""
     from headway.domain.base import did_you_mean
     from headway.errors import NotFoundError
 
-    found = _local_runs()
-    matching = [each for each in found if each.record.id == run] or [each for each in found if each.record.name == run]
+    found = local_runs_here()
+    matching = [each for each in found if each.id == run] or [each for each in found if each.name == run]
     if len(matching) == 1:
         return matching[0]
     if matching:
-        ids = ", ".join(each.record.id for each in matching)
+        ids = ", ".join(each.id for each in matching)
         raise NotFoundError(f"{len(matching)} runs here are called {run!r}.", hint=f"Their ids: {ids}.")
-    known = [word for each in found for word in (each.record.id, each.record.name)]
-    hint = did_you_mean(run, known) or "`headway run list --local` lists those that there are."
-    raise NotFoundError(f"There is no run {run!r} in {_where()}.", hint=hint)
-
-
-def local_table(
-    filter_text: str | None, order_by: str | None, columns: Sequence[str] | None, limit: int | None
-) -> RunTable:
-    """Runs of the directory here as a table, searched and sorted as a server would."""
-    from headway.domain.filters import parse_filter, parse_order
-    from headway.domain.search import Searched, matches
-    from headway.sdk.tables import RunTable
-
-    wanted = parse_filter(filter_text) if filter_text else None
-    order = parse_order(order_by) if order_by else None
-    rows: list[tuple[Searched, Run, RunSummary]] = []
-    for found in _local_runs():
-        summary = found.summary
-        searched = Searched.of(found.record, summary.values())
-        if wanted is None or matches(wanted, searched):
-            rows.append((searched, found.record, summary))
-    rows.sort(key=lambda row: row[1].created_at, reverse=True)
-    ordered = _ordered(rows, order) if order else rows
-    return RunTable([(run, summary) for _, run, summary in ordered[:limit]], columns)
-
-
-def _ordered(rows: list[Any], order: Order) -> list[Any]:
-    """By one field: numbers before texts, and runs without it last, whatever the direction."""
-    values = [(row[0].value(order.field), row) for row in rows]
-    known = [(value, row) for value, row in values if value is not None]
-    known.sort(key=lambda pair: (pair[0].number or 0.0, pair[0].rest, pair[0].text or ""), reverse=order.descending)
-    known.sort(key=lambda pair: pair[0].form)
-    return [row for _, row in known] + [row for value, row in values if value is None]
+    hint = did_you_mean(run, [word for each in found for word in (each.id, each.name)])
+    raise NotFoundError(
+        f"There is no run {run!r} in {_where()}.", hint=hint or "`headway run list --local` shows what there is."
+    )
 
 
 def remark_on_local() -> None:
     """Say on stderr how many runs lie here that the server does not have yet."""
-    waiting = [each for each in _local_runs() if not each.synced]
+    waiting = [each for each in local_runs_here() if not each.synced]
     if waiting:
         lie = "run lies" if len(waiting) == 1 else "runs lie"
         note(f"{len(waiting)} {lie} in {_where()} and did not reach the server yet: `headway sync` sends them.")
 
 
-def _local_runs() -> list[LocalRun]:
-    from headway.tracking.local import local_runs
+def local_runs_here() -> list[LocalView]:
+    """Those in HEADWAY_DIR or .headway, newest first."""
+    from headway.tracking.views import local_views
 
-    return local_runs()
+    return local_views()
 
 
 def _where() -> str:

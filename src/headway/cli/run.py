@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headway.cli import compare, export
-from headway.cli.finding import LocalOption, RunArgument, finding, is_local, local_table, remark_on_local
+from headway.cli.finding import LocalOption, RunArgument, finding, is_local, local_runs_here, remark_on_local
 from headway.cli.following import print_logs
 from headway.cli.options import (
     FollowOption,
@@ -58,7 +58,10 @@ def list_all(
     chosen = [part.strip() for part in columns.split(",") if part.strip()] if columns else None
     here = is_local(local)
     if here:
-        table = local_table(filter_text, order_by, chosen or USUAL, limit or None)
+        from headway.tracking.views import local_table
+
+        runs = local_runs_here()
+        table = local_table(runs, filter_text, order_by=order_by, columns=chosen or USUAL, limit=limit or None)
     else:
         with connected(project) as client:
             table = client.runs.table(filter_text, order_by=order_by, columns=chosen or USUAL, limit=limit or None)
@@ -123,15 +126,10 @@ def show(run: RunArgument, local: LocalOption = False, as_json: JsonOption = Fal
         found = finder.find(run)
         summary, environment = found.summary, found.environment()
         if as_json:
-            print_json({**_record(found).model_dump(mode="json"), **_details(summary, environment)})
+            print_json({**found.model_dump(mode="json"), **_details(summary, environment)})
             return
-        _print_run(_record(found), summary, environment)
+        _print_run(found, summary, environment)
         _print_main_series(found, summary)
-
-
-def _record(found: FoundRun) -> Run:
-    record: Run = getattr(found, "record", found)
-    return record
 
 
 def _details(summary: RunSummary, environment: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +148,7 @@ def _print_run(run: Run, summary: RunSummary, environment: dict[str, Any]) -> No
         {
             "id": run.id,
             "name": run.name,
+            "directory": getattr(run, "path", None),
             "state": run.state,
             "reason": run.reason,
             "project": run.project_id,

@@ -8,6 +8,7 @@ A row a point, with the columns
 ``stage``    normalised; empty for none
 ``word``     the stage as it was logged, where one word was used for the whole series; else empty
 ``replica``  ``rank0``: the writer role
+``writer``   who wrote the stream: one process, from one opening of the run to its end
 ``attempt``  a number from 0
 ``system``   whether it is a system metric
 ``step``     int64; empty where none was given
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 FORMATS = ("parquet", "csv", "ndjson")
-TEXTS = ("run", "name", "stage", "word", "replica")
+TEXTS = ("run", "name", "stage", "word", "replica", "writer")
 COLUMNS = (*TEXTS, "attempt", "system", "step", "epoch", "time", "value")
 FORMULA_STARTS = frozenset("=+-@\t\r\n'＝＋－＠")
 ROW_GROUP = 1 << 17
@@ -68,6 +69,8 @@ class Block:
     """The stage as it was logged."""
     system: bool
     line: Line
+    writer: str = ""
+    """Who wrote the stream: one process, from one opening of the run to its end."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,8 @@ class CsvWriter(_TextWriter):
 
     def write(self, block: Block) -> None:
         line = block.line
-        texts = [to_cell(text) for text in (block.run, block.name, block.stage, block.word, line.replica or "")]
+        texts = [block.run, block.name, block.stage, block.word, line.replica or "", block.writer]
+        texts = [to_cell(text) for text in texts]
         head = [*texts, "" if line.attempt is None else line.attempt, "true" if block.system else "false"]
         self._csv.writerows([*head, *_cells(point)] for point in line)
 
@@ -211,7 +215,8 @@ class NdjsonWriter(_TextWriter):
     def write(self, block: Block) -> None:
         line = block.line
         about: dict[str, object] = {"run": block.run, "name": block.name, "stage": block.stage, "word": block.word}
-        about = {**about, "replica": line.replica, "attempt": line.attempt, "system": block.system}
+        about = {**about, "replica": line.replica, "writer": block.writer, "attempt": line.attempt}
+        about["system"] = block.system
         head = json.dumps(about, ensure_ascii=False)[:-1]
         for point in line:
             numbers = {"step": point.step, "epoch": to_json_number(point.epoch), "time": point.time}
@@ -282,6 +287,7 @@ def _batch(block: Block, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
         "stage": word(block.stage),
         "word": word(block.word),
         "replica": word(line.replica),
+        "writer": word(block.writer),
         "attempt": pyarrow.repeat(pyarrow.scalar(line.attempt, pyarrow.int64()), count),
         "system": pyarrow.repeat(pyarrow.scalar(block.system), count),
         "step": optional(line.step, line.has_step, "int64"),

@@ -130,14 +130,19 @@ class RunView(Run):
         return ComparedRun(self.id, self.name, self.config, self.environment(), self.summary, inputs)
 
     def _repr_html_(self) -> str:
-        """The run, its hyperparameters, and its summary if that is there already. Every text is escaped."""
-        config = [*flatten(self.config).items()]
-        rows = "".join(_row(key, value) for key, value in config[:REPR_ROWS])
-        more = f"<tr><td colspan=2>… {len(config) - REPR_ROWS} more</td></tr>" if len(config) > REPR_ROWS else ""
-        table = f"<table><caption>config</caption>{rows}{more}</table>" if config else ""
+        """The run, its hyperparameters, and its summary if that is there already."""
         known = self._fetched is not None or "summary" in self.__dict__
-        plain = self.model_copy(update={"config": {}})
-        return f"<div>{super(RunView, plain)._repr_html_()}{table}{self.summary._repr_html_() if known else ''}</div>"
+        return markup(self, self.summary if known else None)
+
+
+def markup(run: Run, summary: RunSummary | None) -> str:
+    """A run for notebooks. Every text is escaped: it may be anybody's."""
+    config = [*flatten(run.config).items()]
+    rows = "".join(_row(key, value) for key, value in config[:REPR_ROWS])
+    more = f"<tr><td colspan=2>… {len(config) - REPR_ROWS} more</td></tr>" if len(config) > REPR_ROWS else ""
+    table = f"<table><caption>config</caption>{rows}{more}</table>" if config else ""
+    plain = Run.model_construct(**{**{name: getattr(run, name) for name in Run.model_fields}, "config": {}})
+    return f"<div>{plain._repr_html_()}{table}{'' if summary is None else summary._repr_html_()}</div>"
 
 
 def _row(key: str, value: Any) -> str:
