@@ -13,6 +13,7 @@ from typing_extensions import Self
 from headway.domain.base import Description, Labels, Name, Record, Request, Slug, Timestamp
 from headway.domain.files import Digest, RelativePath
 from headway.domain.folders import ConflictStrategy, FolderPath
+from headway.errors import InvalidRequestError
 
 MAX_ENTRIES = 1_000_000
 """Files and references of one version."""
@@ -54,6 +55,36 @@ def artifact_digest(entries: Iterable[ArtifactEntry]) -> str:
     for line in lines:
         hasher.update(line.encode())
     return hasher.hexdigest()
+
+
+def manifest_line(entry: ArtifactEntry) -> bytes:
+    """An entry as a line of a manifest."""
+    return entry.model_dump_json(exclude_defaults=True).encode() + b"\n"
+
+
+class PathOrder:
+    """Checks paths that come in ascending order, one after the other: none is there twice or lies below a file.
+
+    All paths that begin with one text follow each other, so of what came before only what the present one begins with
+    is kept.
+    """
+
+    def __init__(self) -> None:
+        self._last: str | None = None
+        self._above: list[str] = []
+
+    def check(self, path: str) -> None:
+        """InvalidRequestError when ``path`` cannot come next."""
+        if self._last is not None and path <= self._last:
+            problem = "is listed twice" if path == self._last else f"comes after {self._last!r}: the order is by path"
+            raise InvalidRequestError(f"The path {path!r} {problem}.")
+        while self._above and not path.startswith(self._above[-1]):
+            self._above.pop()
+        for above in self._above:
+            if path[len(above)] == "/":
+                raise InvalidRequestError(f"{above!r} is listed as a file and as the directory of {path!r}.")
+        self._above.append(path)
+        self._last = path
 
 
 class Artifact(Record):

@@ -7,13 +7,17 @@ from types import TracebackType
 from typing import Any
 
 from headway.config import Connection, find_connection
+from headway.domain.collection import DEFAULT_GRACE_HOURS, CollectionReport
 from headway.domain.users import Identity
 from headway.errors import InvalidRequestError
+from headway.sdk.resources.artifacts import Artifacts
 from headway.sdk.resources.blobs import Blobs
+from headway.sdk.resources.collection import Collection
 from headway.sdk.resources.deployments import Deployments
 from headway.sdk.resources.events import Events
 from headway.sdk.resources.instance_types import InstanceTypes
 from headway.sdk.resources.jobs import Jobs
+from headway.sdk.resources.lineage import LineageGraph, LineageResource
 from headway.sdk.resources.models import Models
 from headway.sdk.resources.projects import Projects
 from headway.sdk.resources.runs import Runs
@@ -116,6 +120,34 @@ class Client:
     def blobs(self) -> Blobs:
         """Content-addressed bytes of a project; what workspaces and models are made of."""
         return Blobs(self._session)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """Named, versioned sets of files and references."""
+        return Artifacts(self._session)
+
+    def lineage(
+        self, subject: Any, *, direction: str = "both", depth: int | None = None, project: str | None = None
+    ) -> LineageGraph:
+        """What ``subject`` was made of, and what was made of it.
+
+        Args:
+            subject: A run, job, model version, artifact version or deployment: its record or handle, its id, or within a
+                project ``artifact:name:v3``, ``models:/name/3`` or the name of a deployment.
+            direction: ``up`` (what it was made of), ``down`` or ``both``.
+            depth: How many steps to follow; 10 without it.
+            project: Id or name; the client's own without it.
+        """
+        return LineageResource(self._session).trace(subject, direction=direction, depth=depth, project=project)
+
+    def gc(self, *, dry_run: bool = False, grace_hours: float = DEFAULT_GRACE_HOURS) -> CollectionReport:
+        """Have the server remove stored content that nothing refers to; only a server admin may.
+
+        Args:
+            dry_run: Only say what would be removed.
+            grace_hours: What was sent or asked for within so many hours stays in any case.
+        """
+        return Collection(self._session).collect(dry_run=dry_run, grace_hours=grace_hours)
 
     def me(self) -> Identity:
         """Who the token makes you."""

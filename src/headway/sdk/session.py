@@ -72,9 +72,18 @@ class Session:
         key = {"Idempotency-Key": secrets.token_hex(16)}
         return wire.parse_record(model, self.call("POST", path, body=body, headers=key), path)
 
-    def act(self, model: type[R], method: str, path: str, *, query: Query | None = None, body: Any = None) -> R:
+    def act(
+        self,
+        model: type[R],
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> R:
         """A verb on something that exists."""
-        return wire.parse_record(model, self.call(method, path, query=query, body=body), path)
+        return wire.parse_record(model, self.call(method, path, query=query, body=body, headers=headers), path)
 
     def items(self, model: type[R], path: str, query: Query | None = None) -> list[R]:
         """A list that comes whole."""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from headway.domain.files import FileEntry, check_path
+from headway.domain.uploads import LARGE_BYTES
 from headway.errors import WorkspaceError
+from headway.sdk.parts import PARALLEL, PartUpload, each
+from headway.sdk.progress import progress_bar
 from headway.sdk.resources.blobs import CHUNK, Blobs
-
-PARALLEL = 4
-PROGRESS_FROM = 16 * 1024 * 1024
-"""Bytes from which a terminal shows a progress bar."""
 
 
 @dataclass(frozen=True)
@@ -59,33 +56,26 @@ def digest_of(file: BinaryIO) -> tuple[str, int]:
 
 
 def upload(blobs: Blobs, files: Sequence[LocalFile], *, project: str) -> None:
-    """Send the contents that the project does not hold yet, each once."""
+    """Send the contents that the project does not hold yet, each once, the large ones in parts.
+
+    Raises:
+        WorkspaceError: A file is not any more what its digest says.
+    """
     by_digest = {file.entry.digest: file for file in files}
     missing = blobs.missing(list(by_digest), project=project) if by_digest else set()
     waiting = [by_digest[digest] for digest in sorted(missing)]
     if not waiting:
         return
-    with _progress(sum(file.entry.size for file in waiting)) as advance:
+    with progress_bar("Uploading", sum(file.entry.size for file in waiting)) as advance:
 
         def send(file: LocalFile) -> None:
             blobs.put(file.entry.digest, file.entry.size, file.open, project=project)
             advance(file.entry.size)
 
         with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-            for _ in pool.map(send, waiting):
-                pass
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal for much to send; nothing elsewhere."""
-    if total < PROGRESS_FROM or not sys.stderr.isatty():
-        yield lambda _size: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("Uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("upload", total=total)
-        yield lambda size: progress.advance(task, size)
+            each(pool, send, (file for file in waiting if file.entry.size <= LARGE_BYTES))
+            for file in waiting:
+                if file.entry.size > LARGE_BYTES:
+                    entry = file.entry
+                    large = PartUpload(blobs, file.path, entry.digest, entry.size, project=project, advance=advance)
+                    large.send(pool)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from headway.domain.artifacts import MAX_ENTRIES, ArtifactEntry
+from headway.domain.artifacts import MAX_ENTRIES, ArtifactEntry, PathOrder
 from headway.errors import CorruptDataError, InvalidRequestError, NotFoundError
 from headway.server.actions.blobs import size_of
 from headway.server.context import Platform
@@ -45,7 +45,7 @@ def summarise(platform: Platform, manifest: str) -> Summary:
     """
     hasher, count, size = hashlib.sha256(), 0, 0
     files = bytearray()
-    order = _Order()
+    order = PathOrder()
     for number, line in enumerate(lines(platform, manifest), 1):
         if number > MAX_ENTRIES:
             raise InvalidRequestError(f"The manifest has more than {MAX_ENTRIES} entries.")
@@ -67,26 +67,6 @@ def _parse(line: bytes, number: int) -> ArtifactEntry:
         where = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         raise InvalidRequestError(f"Line {number} of the manifest: {where + ': ' if where else ''}{message}.") from None
-
-
-class _Order:
-    """Paths in ascending order: all that begin with one text follow each other, so what is above a path is still known."""
-
-    def __init__(self) -> None:
-        self._last: str | None = None
-        self._above: list[str] = []
-
-    def check(self, path: str) -> None:
-        if self._last is not None and path <= self._last:
-            problem = "is listed twice" if path == self._last else f"comes after {self._last!r}: the order is by path"
-            raise InvalidRequestError(f"The path {path!r} {problem}.")
-        while self._above and not path.startswith(self._above[-1]):
-            self._above.pop()
-        for above in self._above:
-            if path[len(above)] == "/":
-                raise InvalidRequestError(f"{above!r} is listed as a file and as the directory of {path!r}.")
-        self._above.append(path)
-        self._last = path
 
 
 def lines(platform: Platform, manifest: str, *, offset: int = 0) -> Iterator[bytes]:
