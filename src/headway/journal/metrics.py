@@ -36,7 +36,7 @@ from headway.journal.rows import (
     sequence_of,
     value_formats,
 )
-from headway.journal.values import plain_epoch, plain_name, plain_stage, plain_step, plain_values
+from headway.journal.values import plain_epoch, plain_name, plain_stage, plain_step, plain_time, plain_values
 from headway.journal.writer import Durability, JournalHealth, StreamWriter, is_disk_error
 
 KEPT_ROWS = 10_000
@@ -227,6 +227,23 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
             lane.busy = False
         self._log(metrics, step, stage, epoch)
 
+    def log_at(
+        self,
+        time: float,
+        metrics: Mapping[str, Any],
+        step: int | None = None,
+        *,
+        stage: str | None = None,
+        epoch: float | None = None,
+    ) -> None:
+        """As :meth:`log`, for what was measured at another time than now.
+
+        Args:
+            time: Seconds since 1970 (UTC), 0 to 2**63 - 1 nanoseconds.
+            metrics, step, stage, epoch: As for :meth:`log`, and refused in the same way.
+        """
+        self._log(metrics, step, stage, epoch, plain_time(time))
+
     def entry(self, document: Mapping[str, Any]) -> None:
         """Write a media entry.
 
@@ -250,8 +267,11 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
 
     # The longer way
 
-    def _log(self, metrics: Mapping[str, Any], step: object, stage: object, epoch: object) -> None:
-        moment, exact_step, exact_epoch = time_ns(), plain_step(step), plain_epoch(epoch)
+    def _log(
+        self, metrics: Mapping[str, Any], step: object, stage: object, epoch: object, logged_at: int | None = None
+    ) -> None:
+        moment = time_ns() if logged_at is None else logged_at
+        exact_step, exact_epoch = plain_step(step), plain_epoch(epoch)
         parts, values = self._direct(metrics, stage) or self._converted(metrics, stage)
         flags = HAS_STEP * (exact_step is not None) | HAS_EPOCH * (exact_epoch is not None)
         rows = [_Row(part, moment, flags, exact_step or 0, exact_epoch or 0.0, values[part.columns]) for part in parts]

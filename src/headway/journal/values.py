@@ -107,6 +107,20 @@ def plain_epoch(epoch: object) -> float | None:
     return found if isinstance(found, float) else float(_float_of("epoch", found))
 
 
+def plain_time(seconds: object) -> int:
+    """``seconds`` since 1970 as nanoseconds.
+
+    Raises:
+        InvalidRequestError: It is no number, not finite, before 1970, or beyond 64 bits of nanoseconds.
+    """
+    found = plain_number(seconds)
+    if found is None or not 0 <= found * 1e9 <= LARGEST - 1024:  # NaN satisfies nothing
+        raise InvalidRequestError(
+            f"The time {_short(seconds)} is not a number of seconds since 1970.", hint="Pass what time.time() gives."
+        )
+    return found * 1_000_000_000 if isinstance(found, int) else round(found * 1e9)
+
+
 def plain_stage(stage: object) -> str | None:
     """``stage`` as text of at most 256 bytes; None stays None.
 
