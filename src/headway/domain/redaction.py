@@ -352,3 +352,20 @@ def _random(match: re.Match[str]) -> str:
         return text
     mixed = any(map(str.isupper, text)) and any(map(str.islower, text)) and any(map(str.isdigit, text))
     return MASK if mixed else text
+
+
+_SECRET_FILE = re.compile(
+    r"\.env(?:\.(?!example|sample|template|dist).*)?|.*\.env|[._]netrc|\.pypirc|\.npmrc|\.pgpass|\.my\.cnf|\.htpasswd"
+    r"|\.git-credentials|\.dockercfg|id_(?:rsa|dsa|ecdsa|ed25519)|.*\.(?:pem|key|p12|pfx|jks|keystore|kdbx|ppk|gpg|asc)"
+    r"|(?:credentials?|secrets?)(?:\.(?:json|ya?ml|toml|ini|cfg|txt|csv))?|(?:client_secret|service[_-]?account).*\.json",
+    re.IGNORECASE,
+)
+
+
+def is_secret_file(path: str) -> bool:
+    """Whether the file ``path`` is, by its name, made for secrets.
+
+    >>> [is_secret_file(path) for path in ("config/.env", "keys/server.pem", "train.py", ".env.example", "keyboard.py")]
+    [True, True, False, False, False]
+    """
+    return _SECRET_FILE.fullmatch(path.rpartition("/")[2]) is not None

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 FORK_WAITS = 5.0
@@ -19,9 +21,16 @@ _importing = threading.RLock()
 _held = False
 
 
-def import_quietly(name: str) -> ModuleType:
-    """The module ``name``, imported so that a fork meanwhile is safe. ImportError as usual."""
+@contextmanager
+def importing() -> Iterator[None]:
+    """For import statements in a background thread: a fork waits until they are done."""
     with _importing:
+        yield
+
+
+def import_quietly(name: str) -> ModuleType:
+    """The module ``name``, imported within :func:`importing`. ImportError as usual."""
+    with importing():
         return importlib.import_module(name)
 
 
