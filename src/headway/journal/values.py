@@ -118,7 +118,8 @@ def plain_time(seconds: object) -> int:
         raise InvalidRequestError(
             f"The time {_short(seconds)} is not a number of seconds since 1970.", hint="Pass what time.time() gives."
         )
-    return found * 1_000_000_000 if isinstance(found, int) else round(found * 1e9)
+    whole = int(found)
+    return whole * 1_000_000_000 + round((found - whole) * 1e9)
 
 
 def plain_stage(stage: object) -> str | None:
