@@ -71,6 +71,7 @@ __all__ = [
     "JobFailedError",
     "JobSpec",
     "JobState",
+    "LocalRun",
     "LogRow",
     "MissingExtraError",
     "Model",
@@ -85,13 +86,21 @@ __all__ = [
     "Role",
     "RoleSpec",
     "Run",
+    "SyncReport",
     "Token",
+    "TrackedRun",
     "UnavailableError",
     "User",
     "WaitTimeoutError",
     "WorkspaceError",
     "__version__",
+    "current_run",
     "diff",
+    "init",
+    "load_run",
+    "local_runs",
+    "sync",
+    "upload",
 ]
 
 _HOMES = {
@@ -110,6 +119,11 @@ _HOMES = {
     "headway.sdk.client": ("Client",),
     "headway.sdk.endpoints": ("Prediction",),
     "headway.tracking.compare": ("diff",),
+    "headway.tracking.loading": ("load_run", "upload"),
+    "headway.tracking.local": ("LocalRun", "local_runs"),
+    "headway.tracking.opening": ("current_run", "init"),
+    "headway.tracking.run": ("TrackedRun",),
+    "headway.tracking.sync": ("SyncReport", "sync"),
 }
 
 

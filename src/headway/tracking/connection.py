@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway.config import Connection
-from headway.errors import (
-    AuthenticationError,
-    ConflictError,
-    HeadwayError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitedError,
-)
+from headway.errors import ConflictError, HeadwayError, NotFoundError, OffsetConflictError
 
 if TYPE_CHECKING:
-    from headway.domain.runs import Run, RunCreate
+    from headway.domain.runs import Run, RunCreate, Stream
     from headway.journal.codec import JournalHeader
     from headway.sdk.session import Session
     from headway.sdk.transport import Transport
 
 ANSWER_SECONDS = 30.0
-REFUSED_PAUSE = 30.0
-"""Seconds until a token that was refused is tried again: it may be given back its right, and nothing is thrown away."""
 MAX_ANSWER = 1 << 20
+SKIPPED = {"skipped": True}
+
+
+def is_skipped(error: HeadwayError) -> bool:
+    """Whether the strategy ``skip`` is why nothing is sent."""
+    return isinstance(error, ConflictError) and error.details == SKIPPED
 
 
 class RunConnection:
@@ -35,11 +33,17 @@ class RunConnection:
     Args:
         connection: Where, and with which token.
         creation: What makes the run when the server does not know it; None for a run that a job brought with it.
+        retry_for: Seconds in which a server that does not answer is asked again within one call.
         transport: Something else than HTTP, for tests.
     """
 
     def __init__(
-        self, connection: Connection, creation: RunCreate | None, *, transport: Transport | None = None
+        self,
+        connection: Connection,
+        creation: RunCreate | None,
+        *,
+        retry_for: float = 0.0,
+        transport: Transport | None = None,
     ) -> None:
         self.connection = connection
         self.run: Run | None = None
@@ -47,6 +51,7 @@ class RunConnection:
         self.error: HeadwayError | None = None
         """Why the server last refused the run or its bytes; None once it took some."""
         self._creation = creation
+        self._retry_for = retry_for
         self._transport = transport
         self._renew()
 
@@ -69,13 +74,22 @@ class RunConnection:
         from headway.sdk.transport import HttpTransport
 
         transport = self._transport or HttpTransport(self.connection.url, timeout=ANSWER_SECONDS)
-        return Session(self.connection, transport, retry_for=0.0)
+        return Session(self.connection, transport, retry_for=self._retry_for)
 
     def close(self) -> None:
         """Close the connections; they are made again when needed."""
         if self._owner == os.getpid() and self._session is not None:
             session, self._session = self._session, None
             session.transport.close()
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the server knows the run."""
+        return self._creation is None or self.run is not None
+
+    def run_url(self, run: str) -> str:
+        """Where the run can be looked at."""
+        return f"{self.connection.url}/runs/{run}"
 
     def register(self) -> None:
         """Have the run on the server; harmless when it is there.
@@ -87,11 +101,16 @@ class RunConnection:
         if self._creation is None or self.run is not None:
             return
         try:
-            self.run = self._create(self._creation)
+            found = self._create(self._creation)
+            if found.id != self._creation.id:
+                raise ConflictError(
+                    f"The folder {found.folder!r} holds another run named {found.name!r}: nothing is sent.",
+                    details=SKIPPED,
+                )
         except HeadwayError as error:
             self.error = error
             raise
-        self.error = None
+        self.run, self.error = found, None
 
     def _create(self, creation: RunCreate) -> Run:
         from headway.domain.runs import Run
@@ -128,6 +147,12 @@ class RunConnection:
         except NotFoundError:
             return None
 
+    def streams(self, run: str) -> Sequence[Stream]:
+        """What the server holds of the run."""
+        from headway.sdk.resources.runs import Runs
+
+        return Runs(self.session).streams(run)
+
     def heartbeat(self, run: str, writer: str, attempt: int, health: dict[str, int]) -> None:
         """Say that a writer lives, and what trouble it had."""
         body = {"writer": writer, "attempt": attempt, "health": health}
@@ -149,7 +174,7 @@ class RunConnection:
 class RunSink:
     """``PUT /api/v1/runs/{run}/streams/{name}``; implements :class:`headway.journal.shipper.StreamSink`.
 
-    The run is registered before its first byte. A token that is refused is tried again after a while; the bytes stay.
+    The run is registered before its first byte.
     """
 
     def __init__(self, connection: RunConnection, header: JournalHeader) -> None:
@@ -158,14 +183,14 @@ class RunSink:
         self._who = {"writer": header.writer, "attempt": header.attempt, "replica": header.replica}
 
     def send(self, offset: int, data: bytes, *, close: bool) -> int:
+        self._connection.register()
         try:
-            self._connection.register()
             committed = self._put({"offset": offset, **self._who, "close": close}, data)
-        except (AuthenticationError, PermissionDeniedError) as error:
+        except OffsetConflictError:
+            raise
+        except HeadwayError as error:
             self._connection.error = error
-            raise RateLimitedError(
-                f"The server refuses the run: {error}", details={"retry_after": REFUSED_PAUSE}
-            ) from error
+            raise
         self._connection.error = None
         return committed
 
@@ -176,8 +201,6 @@ class RunSink:
 
         headers = {"Content-Type": "application/zstd"}
         body = compress(data) if data else b""
-        with self._connection.session.open(
-            "PUT", self._path, query=query, headers=headers, content=body, retry=False
-        ) as answer:
+        with self._connection.session.open("PUT", self._path, query=query, headers=headers, content=body) as answer:
             found = wire.decode(answer.read(MAX_ANSWER), self._path)
         return wire.parse_record(StreamCommit, found, self._path).committed

@@ -107,18 +107,22 @@ class RunDirectory:
             return number
         while True:
             attempts = self.attempts()
-            latest = max(attempts, default=self._latest_written())
+            latest = max(attempts, default=-1)
+            if latest < 0:
+                latest = self.latest_attempt()
             if attempts.get(latest) == token:
                 return latest
             if make_exclusive(self.path / f"attempt-{latest + 1}", token):
                 return latest + 1
 
-    def _latest_written(self) -> int:
-        """The latest attempt that a journal names, -1 without one: a directory may have been copied in part."""
+    def latest_attempt(self) -> int:
+        """The latest attempt that left anything here, -1 without one. A directory may have been copied in part."""
         from headway.errors import HeadwayError
         from headway.journal.reader import read_header
 
-        latest = -1
+        latest = max(self.attempts(), default=-1)
+        if latest >= 0:
+            return latest
         for path in self.journals():
             try:
                 latest = max(latest, read_header(path).attempt)

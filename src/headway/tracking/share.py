@@ -1,0 +1,195 @@
+"""One process's share of a run: its journals, its blobs, and their way to the server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headway.errors import HeadwayError
+from headway.journal.codec import JournalHeader
+from headway.tracking.connection import RunConnection, is_skipped
+from headway.tracking.directory import RunDirectory, Target
+from headway.tracking.progress import SendingBar, amount, on_terminal, say
+from headway.tracking.recorder import Author, Recorder
+
+if TYPE_CHECKING:
+    from headway.tracking.blobs import KeptBlob, LocalBlobs
+    from headway.tracking.delivery import Delivery, Left
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where a process writes a run.
+
+    ``leads`` says whether it speaks for all ranks, ``connection`` is None without a server.
+    """
+
+    directory: RunDirectory
+    author: Author
+    project: str
+    leads: bool = True
+    connection: RunConnection | None = None
+
+
+class Share:
+    """What one process writes of one run, and ships while it has a server. A forked child has one of its own."""
+
+    def __init__(self, seat: Seat, *, inherited: bool = False) -> None:
+        self.seat = seat
+        self.inherited = inherited
+        """Whether this is a child's share: it says nothing of how the run stands."""
+        self.warnings: set[str] = set()
+        self._blobs: LocalBlobs | None = None
+        self._delivery: Delivery | None = None
+        self.recorder = Recorder(
+            seat.directory, seat.author, opened=self._opened, appended=self._appended, warn=self.warn
+        )
+
+    def in_child(self) -> Share:
+        """The share of a forked child. Takes no lock: a thread that does not exist there may hold it."""
+        return Share(self.seat, inherited=True)
+
+    @property
+    def blobs(self) -> LocalBlobs:
+        """Where media are kept until the server holds them."""
+        if self._blobs is None:
+            from headway.tracking.blobs import LocalBlobs
+
+            self._blobs = LocalBlobs(self.seat.directory.make().path, on_keep=self._kept)
+        return self._blobs
+
+    def keep_blob(self, content: bytes | Path, media_type: str) -> KeptBlob:
+        """Keep media; see :meth:`headway.tracking.blobs.LocalBlobs.keep`."""
+        return self.blobs.keep(content, media_type)
+
+    def warn(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.warnings:
+            self.warnings.add(text)
+            say(f"run {self.seat.author.run}: {text}.".replace("..", "."))
+
+    def left(self) -> Left | None:
+        """What the server does not hold of this share; None without a server."""
+        return self._delivery.left() if self._delivery is not None else None
+
+    def health(self) -> dict[str, int]:
+        """Counters of this process."""
+        left = self.left()
+        unsent = {"unsent_bytes": left.bytes if left else 0, "unsent_blobs": left.blobs if left else 0}
+        return {**self.recorder.health(), **unsent}
+
+    def close(self, facts: list[Mapping[str, Any]]) -> None:
+        """Write the last facts and end the journals."""
+        counters = {name: count for name, count in self.recorder.health().items() if count}
+        for fact in [{"type": "health", "counters": counters}] * bool(counters) + [*facts]:
+            self.recorder.fact(fact)
+        self.recorder.close()
+
+    def deliver(self, timeout: float) -> None:
+        """Wait until the server holds everything, or for ``timeout`` seconds, and say how that went.
+
+        A KeyboardInterrupt ends the waiting, and is raised once that is said.
+        """
+        if self._delivery is None:
+            self._say_local()
+            return
+        bar = SendingBar()
+        try:
+            left = self._delivery.finish(timeout, bar)
+        except KeyboardInterrupt:
+            bar.close()
+            self._say_sent(self._delivery.left())
+            raise
+        finally:
+            bar.close()
+        self._say_sent(left)
+
+    def forget_server(self) -> None:
+        """Send nothing: the server refused the run."""
+        self.stop()
+        self._delivery = None
+        self.seat = replace(self.seat, connection=None)
+
+    def stop(self) -> None:
+        """End the threads; what they are doing is not waited for."""
+        if self._delivery is not None:
+            self._delivery.stop()
+
+    # How it is done
+
+    def _opened(self, path: Path, header: JournalHeader, limit: Callable[[], int]) -> None:
+        connection = self.seat.connection
+        if connection is None:
+            return
+        if self._delivery is None:
+            from headway.tracking.delivery import Delivery
+
+            self._delivery = Delivery(connection, self.seat.project, beat=self._beat, warn=self.warn)
+        self._delivery.add(path, header, limit)
+        if self._writer_id is None:
+            self._writer_id = header.writer
+
+    _writer_id: str | None = None
+    """By what the server knows this process."""
+
+    def _appended(self) -> None:
+        if self._delivery is not None:
+            self._delivery.notify()
+
+    def _kept(self) -> None:
+        if self._delivery is not None:
+            self._delivery.carry(self.blobs)
+
+    def _beat(self) -> None:
+        self.recorder.check()
+        connection, author = self.seat.connection, self.seat.author
+        if connection is not None and connection.is_registered and self._writer_id is not None:
+            counters = {name: count for name, count in self.recorder.health().items() if count}
+            connection.heartbeat(author.run, self._writer_id, author.attempt, counters)
+
+    def _say_sent(self, left: Left) -> None:
+        connection = self.seat.connection
+        if connection is not None and connection.error is not None and is_skipped(connection.error):
+            return
+        if left:
+            self._say_left(f"{amount(left)} of run {self.seat.author.run} are on this machine only")
+        elif not self.inherited and connection is not None:
+            self._note_synced(connection)
+            if self.seat.leads:
+                say(f"run {self.seat.author.run} is at {connection.run_url(self.seat.author.run)}")
+
+    def _say_local(self) -> None:
+        if self.recorder.left_away():
+            self._say_left(f"a part of run {self.seat.author.run} could not be written to {self.seat.directory.path}")
+        elif self.seat.leads and not self.inherited and on_terminal():
+            say(f"run {self.seat.author.run} is in {self.seat.directory.path}")
+
+    def _say_left(self, what: str) -> None:
+        places = [self.seat.directory.path, *self.recorder.left_away()]
+        commands = " and ".join(f"`headway sync {_shown(place)}`" for place in places)
+        say(f"{what}; send it with {commands}.")
+
+    def _note_synced(self, connection: RunConnection) -> None:
+        """Note that all is sent, if nobody else's journal lies here that may not be."""
+        from headway.journal.liveness import is_live
+
+        directory = self.seat.directory
+        if self.recorder.left_away() or any(map(is_live, directory.journals())):
+            return
+        try:
+            directory.write_target(Target(connection.connection.url, self.seat.project, synced=True))
+        except (HeadwayError, OSError):
+            pass  # it is found out again by the next sync
+
+
+def _shown(path: Path) -> str:
+    import shlex
+
+    try:
+        short = os.path.relpath(path)
+    except (OSError, ValueError):
+        short = str(path)
+    return shlex.quote(short if not short.startswith("..") else str(path))
