@@ -1,0 +1,1 @@
+"""Callbacks and loggers of other frameworks: each module imports its framework only when it is used."""
