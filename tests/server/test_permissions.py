@@ -10,11 +10,14 @@ import pytest
 from fastapi.routing import APIRoute
 
 from headway.domain.base import new_id, now
+from headway.domain.folders import Folder
 from headway.domain.instances import InstanceType
 from headway.domain.jobs import JobState
+from headway.domain.runs import RunState
 from headway.domain.users import Role, TokenKind, token_digest
 from headway.journal.compression import compress
 from headway.server.app import PREFIX, api_routers
+from headway.testing.factories import make_run
 
 # Who may do it: a name of a row in ALLOWED below.
 ROUTES: dict[tuple[str, str], str] = {
@@ -77,7 +80,18 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/jobs/{job}/logs/stream"): "read",
     ("GET", "/jobs/{job}/attempts"): "read",
     ("GET", "/jobs/{job}/outputs/{path:path}"): "read",
+    ("GET", "/projects/{project}/folders"): "read",
+    ("POST", "/projects/{project}/folders"): "write",
+    ("DELETE", "/projects/{project}/folders"): "write",
+    ("POST", "/runs"): "write",
     ("GET", "/runs"): "listing",
+    ("PATCH", "/runs/{run}"): "write",
+    ("DELETE", "/runs/{run}"): "write",
+    ("POST", "/runs/{run}/heartbeat"): "write or job",
+    ("GET", "/runs/{run}/summary"): "read",
+    ("GET", "/runs/{run}/environment"): "read",
+    ("GET", "/runs/{run}/logs"): "read",
+    ("GET", "/runs/{run}/logs/stream"): "read",
     ("GET", "/runs/{run}"): "read or job",
     ("GET", "/runs/{run}/streams"): "read",
     ("PUT", "/runs/{run}/streams/{kind}/{name}"): "write or job",
@@ -174,7 +188,7 @@ class Scene:
             "{name}": self._name(path),
             "{digest}": lambda: self.world.blob(self.project).digest,
             "{job}": lambda: self.own_job.id if (verb, path) == ("GET", "/jobs/{job}") else self._job(path),
-            "{run}": lambda: self.replica.run_id,
+            "{run}": lambda: self._run(verb, path),
             "{kind}": lambda: "logs",
             "{replica}": lambda: self.replica.id,
             "{model}": lambda: self.world.version(self.project).model_id,
@@ -216,6 +230,21 @@ class Scene:
                 ended = job.evolve(state=JobState.FAILED, outputs=(output,))
                 session.jobs.put(ended)
         return job.id
+
+    def _folder(self) -> str:
+        folder = Folder(project_id=self.project.id, path=new_id("folder"), created_at=now())
+        with self.world.platform.storage.write() as session:
+            session.folders.add(folder)
+        return folder.path
+
+    def _run(self, verb: str, path: str) -> str:
+        """The job's, or one of its own where it must not be a job's, or must have ended."""
+        if verb != "DELETE" and not path.endswith("/stream"):
+            return str(self.replica.run_id)
+        run = make_run(project_id=self.project.id, state=RunState.COMPLETE)
+        with self.world.platform.storage.write() as session:
+            session.runs.add(run)
+        return run.id
 
     def _aliased(self) -> str:
         version = self.world.version(self.project)
@@ -270,6 +299,8 @@ class Scene:
         if path.endswith("/resolve"):
             made = self.world.artifact if "artifact" in path else self.world.version
             return {"project": self.project.id, "ref": made(self.project).name}
+        if path.endswith("/folders"):
+            return {"path": self._folder()}
         if path == "/lineage":
             return {"subject": self.own_job.id}
         return {}
@@ -298,6 +329,10 @@ class Scene:
             "/artifacts/{artifact}/aliases/{alias}": {"version": 1},
             "/projects/{project}/uploads": {"digest": "ab" * 32, "size": 1 << 25},
             "/gc": {"dry_run": True},
+            "/runs": {"project": self.project.id},
+            "/runs/{run}": {"description": "new"},
+            "/runs/{run}/heartbeat": {"writer": "w"},
+            "/projects/{project}/folders": {"path": new_id("folder")},
             "/replicas/{replica}/report": {"attempt_token": self._attempt_token(), "phase": "preparing"},
         }
         return bodies.get(path)

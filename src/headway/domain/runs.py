@@ -115,6 +115,8 @@ class RunDetails(Record):
     """Fields that people changed on the server, and when (milliseconds): older facts leave them alone."""
     health: dict[str, dict[str, int]] = {}
     """What each writer counted, by its heartbeats."""
+    told: dict[str, int] = {}
+    """What all writers counted, by their facts."""
     damaged: int = 0
     """Facts that could not be understood, and damaged stretches between them."""
 

@@ -19,3 +19,4 @@ class PlatformStatus(Record):
     capacity: Capacity
     jobs: dict[str, int] = {}
     deployments: dict[str, int] = {}
+    runs: dict[str, int] = {}

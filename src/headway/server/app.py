@@ -36,6 +36,7 @@ from headway.server.api import (
     collection,
     deployments,
     events,
+    folders,
     gateway,
     instance_types,
     jobs,
@@ -59,8 +60,10 @@ from headway.server.workers.deployments import DeploymentWorker
 from headway.server.workers.gateway import GatewayKeeper
 from headway.server.workers.jobs import JobWorker
 from headway.server.workers.reconciler import Reconciler
+from headway.server.workers.runs import RunWorker
 from headway.storage import open_segments, open_storage
 from headway.storage.blobs.filesystem import FileBlobs
+from headway.storage.series.opening import open_reader
 
 logger = logging.getLogger("headway.server")
 
@@ -123,6 +126,7 @@ def api_routers() -> list[tuple[str, APIRouter]]:
         models,
         deployments,
         events,
+        folders,
         gateway,
         artifacts,
         uploads,
@@ -151,6 +155,7 @@ def open_platform(settings: ServerSettings, url: str) -> Platform:
         storage=storage,
         blobs=FileBlobs(private_directory(settings.data / "blobs")),
         segments=open_segments(storage, private_directory(settings.data / "segments")),
+        series=open_reader(storage, settings.data),
         engine=create_engine(settings.engine, root=private_directory(settings.data / "engine")),
         wakeups=wakeups,
         data=settings.data,
@@ -159,7 +164,9 @@ def open_platform(settings: ServerSettings, url: str) -> Platform:
         instance=instance,
         containers=settings.containers,
         secret_key=_secret_key(settings.data / "secret.key"),
+        database_url=settings.database_url,
         keep_failed_hours=settings.keep_failed_hours,
+        run_lost_seconds=settings.run_lost_seconds,
     )
 
 
@@ -180,6 +187,7 @@ def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], 
             Reconciler(platform, "deployments", DeploymentWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "gateway", keeper.look, every=WORKER_SECONDS),
             Reconciler(platform, "cleaning", CleaningWorker(platform).look, every=CLEANING_SECONDS, on_change=False),
+            Reconciler(platform, "runs", RunWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "uploads", UploadWorker(platform).look, every=UPLOAD_SECONDS, on_change=False),
         ]
         for worker in workers:

@@ -18,6 +18,7 @@ from headway.server.wakeups import Wakeups
 from headway.storage.base import Session, Storage
 from headway.storage.blobs.base import BlobStore
 from headway.storage.segments.base import SegmentStore
+from headway.storage.series.base import SeriesReader
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Platform:
     storage: Storage
     blobs: BlobStore
     segments: SegmentStore
+    series: SeriesReader
     engine: Engine
     wakeups: Wakeups
     data: Path
@@ -35,7 +37,9 @@ class Platform:
     instance: str
     containers: str
     secret_key: bytes = field(repr=False)
+    database_url: str | None = field(default=None, repr=False)
     keep_failed_hours: float = 24.0
+    run_lost_seconds: float = 60.0
 
     @property
     def address_file(self) -> Path:

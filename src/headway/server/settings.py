@@ -31,6 +31,8 @@ class ServerSettings(Request):
     """Listening beyond this machine exposes a service that runs arbitrary code to whoever has a token, in the clear."""
     keep_failed_hours: float = Field(default=24.0, ge=0)
     """How long the workspace of an attempt that did not succeed is kept."""
+    run_lost_seconds: float = Field(default=60.0, gt=0)
+    """After so long without a word a tracked run counts as lost, until something is heard of it again."""
 
     @field_validator("data")
     @classmethod

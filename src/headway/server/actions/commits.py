@@ -11,12 +11,13 @@ from headway.domain.artifacts import (
     ArtifactVersion,
     CommitOutcome,
 )
-from headway.domain.base import PageRequest, did_you_mean, new_id, now
-from headway.domain.folders import ConflictStrategy, Folder
+from headway.domain.base import PageRequest, new_id, now
+from headway.domain.folders import ConflictStrategy
 from headway.domain.lineage import Link, NodeKind, Relation
+from headway.domain.runs import Run
 from headway.domain.users import Permission
 from headway.errors import ConflictError, InvalidRequestError, NotFoundError
-from headway.server.actions import manifests
+from headway.server.actions import folders, manifests
 from headway.server.actions.artifacts import check_alias, erase, newest
 from headway.server.actions.lookup import find_project, find_run
 from headway.server.actions.manifests import Summary
@@ -45,14 +46,14 @@ def commit(platform: Platform, caller: Caller, request: ArtifactCommit) -> Artif
     summary = manifests.summarise(platform, request.manifest)
     with platform.storage.write() as session:
         project = find_project(session, caller, request.project, Permission.WRITE)
-        run = find_run(session, caller, request.run, Permission.WRITE) if request.run is not None else None
-        if run is not None and run.project_id != project.id:
-            raise NotFoundError(f"There is no run {request.run!r} in this project.")
-        _check_folder(session, project.id, request.folder, make=request.make_folder)
+        maker = _find_run(session, caller, project.id, request.run)
+        user = _find_run(session, caller, project.id, request.input_of)
+        folders.place(session, project.id, request.folder, make=request.make_folder)
         draft = _Draft(session, caller, project.id, request, summary)
-        version, outcome = draft.place(None if run is None else run.job_id)
-        if run is not None and outcome is not CommitOutcome.SKIPPED:
-            session.links.put(_output(version, run.id))
+        version, outcome = draft.place(None if maker is None else maker.job_id)
+        if outcome is not CommitOutcome.SKIPPED:
+            _link(session, version, maker, Relation.OUTPUT)
+            _link(session, version, user, Relation.INPUT)
         answer = ArtifactCommitted(**dict(version), outcome=outcome)
         caller.remember(session, answer, 200 if outcome in WAS_THERE else 201)
         # Last, so that the moment that garbage collection looks at is that of the commit.
@@ -83,31 +84,27 @@ def _check_names(request: ArtifactCommit) -> None:
         check_alias(alias)
 
 
-def _check_folder(session: Session, project_id: str, path: str, *, make: bool) -> None:
-    """NotFoundError unless the folder is there, or is to be made with its parents."""
-    if not path or session.folders.find(project_id, path) is not None:
-        return
-    if not make:
-        known = [folder.path for folder in session.folders.of_project(project_id)]
-        hint = did_you_mean(path, known) or "Make it with make_folder=True."
-        raise NotFoundError(f"There is no folder {path!r} in this project.", hint=hint)
-    parts = path.split("/")
-    for count in range(1, len(parts) + 1):
-        above = "/".join(parts[:count])
-        if session.folders.find(project_id, above) is None:
-            session.folders.add(Folder(project_id=project_id, path=above, created_at=now()))
+def _find_run(session: Session, caller: Caller, project_id: str, run_id: str | None) -> Run | None:
+    if run_id is None:
+        return None
+    run = find_run(session, caller, run_id, Permission.WRITE)
+    if run.project_id != project_id:
+        raise NotFoundError(f"There is no run {run_id!r} in this project.")
+    return run
 
 
-def _output(version: ArtifactVersion, run_id: str) -> Link:
-    return Link(
-        project_id=version.project_id,
-        run_id=run_id,
-        kind=NodeKind.ARTIFACT_VERSION,
-        other_id=version.id,
-        relation=Relation.OUTPUT,
-        label=f"{version.name}:v{version.version}",
-        created_at=now(),
-    )
+def _link(session: Session, version: ArtifactVersion, run: Run | None, relation: Relation) -> None:
+    if run is not None:
+        link = Link(
+            project_id=version.project_id,
+            run_id=run.id,
+            kind=NodeKind.ARTIFACT_VERSION,
+            other_id=version.id,
+            relation=relation,
+            label=f"{version.name}:v{version.version}",
+            created_at=now(),
+        )
+        session.links.put(link)
 
 
 class _Draft:

@@ -13,7 +13,7 @@ from headway.domain.runs import Run, RunState
 from headway.domain.users import Permission
 from headway.domain.workspaces import FilesWorkspace
 from headway.errors import ConflictError, NotFoundError
-from headway.server.actions import blobs
+from headway.server.actions import blobs, runs
 from headway.server.actions.capacity import Need, check_possible, need_of
 from headway.server.actions.lookup import find_job, find_project
 from headway.server.actions.recording import record
@@ -34,16 +34,7 @@ def create(platform: Platform, caller: Caller, request: JobCreate) -> Job:
         if isinstance(request.workspace, FilesWorkspace):
             blobs.check_held(session, project.id, request.workspace.files)
         job = _new_job(request, project.id, caller.user.id)
-        session.runs.add(
-            Run(
-                id=job.run_id,
-                project_id=project.id,
-                name=job.name,
-                job_id=job.id,
-                created_at=job.created_at,
-                created_by=caller.user.id,
-            )
-        )
+        session.runs.add(_new_run(job))
         session.jobs.add(job)
         secrets = _secrets(request)
         if secrets:
@@ -76,6 +67,18 @@ def _new_job(request: JobCreate, project_id: str, user_id: str) -> Job:
         created_at=moment,
         created_by=user_id,
         state_changed_at=moment,
+    )
+
+
+def _new_run(job: Job) -> Run:
+    """What the job is tracked by."""
+    return Run(
+        id=job.run_id,
+        project_id=job.project_id,
+        name=job.name,
+        job_id=job.id,
+        created_at=job.created_at,
+        created_by=job.created_by,
     )
 
 
@@ -224,8 +227,11 @@ def retry(platform: Platform, caller: Caller, job_id: str) -> Job:
         )
         session.jobs.put(job)
         run = session.runs.find(job.run_id)
-        if run is not None:
-            session.runs.put(run.evolve(state=RunState.RUNNING, finished_at=None))
+        if run is None:  # it was deleted after the job had ended
+            runs.check_gone(session, job.run_id)
+            session.runs.add(_new_run(job))
+        else:
+            session.runs.put(run.evolve(state=RunState.RUNNING, finished_at=None, reason=None))
         return job
 
 
@@ -236,9 +242,9 @@ def delete(platform: Platform, caller: Caller, job_id: str) -> None:
         if not job.finished and job.state is not JobState.CREATED:
             raise ConflictError(f"The job {job.name!r} is {job.state.value}.", hint="Stop it first.")
         erase(session, job)
-        session.runs.delete(job.run_id)
+        runs.drop_records(session, job.run_id)
         record(session, "job.deleted", job.id, project_id=job.project_id, actor=caller.user.id, name=job.name)
-    platform.segments.delete_run(job.run_id)
+    runs.remove_bytes(platform)
 
 
 def erase(session: Session, job: Job) -> None:

@@ -1,27 +1,31 @@
-"""Reading the logs of jobs and deployments."""
+"""Reading the logs of jobs, deployments and runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
+from headway.domain.base import now
 from headway.domain.logs import LogPage
 from headway.domain.replicas import OwnerKind
-from headway.domain.runs import Stream
+from headway.domain.runs import LOGS, Run, RunState, Stream
 from headway.journal.cursors import LogCursor
 from headway.journal.logview import LogSource, read_page, read_tail
-from headway.server.actions.lookup import find_deployment, find_job
+from headway.server.actions.lookup import find_deployment, find_job, find_run
 from headway.server.context import Caller, Platform
+from headway.storage.base import Session
 
-LOG_STREAMS = "logs"
+LOG_STREAMS = LOGS
 
 
 @dataclass(frozen=True)
 class LogQuery:
     """Whose log, and which part of it."""
 
-    kind: OwnerKind
+    kind: OwnerKind | None
+    """None is the run itself."""
     reference: str
     project: str | None = None
     replica: str | None = None
@@ -46,6 +50,8 @@ def read(
 
 def _streams(platform: Platform, caller: Caller, wanted: LogQuery) -> tuple[Sequence[Stream], bool]:
     with platform.storage.read() as session:
+        if wanted.kind is None:
+            return _of_run(platform, session, find_run(session, caller, wanted.reference), wanted)
         if wanted.kind is OwnerKind.JOB:
             job = find_job(session, caller, wanted.reference)
             run_id, ended = job.run_id, job.finished
@@ -53,6 +59,20 @@ def _streams(platform: Platform, caller: Caller, wanted: LogQuery) -> tuple[Sequ
             run_id = find_deployment(session, caller, wanted.reference, wanted.project).run_id
             ended = False
         streams = session.streams.of_run(run_id, kind=LOG_STREAMS)
+    return [stream for stream in streams if _wanted(stream, wanted)], ended
+
+
+def _of_run(platform: Platform, session: Session, run: Run, wanted: LogQuery) -> tuple[Sequence[Stream], bool]:
+    """The log of a job's run ends with the job. Any other ends when the run has ended and every writer closed its log,
+    or is silent for so long that it will not."""
+    streams = session.streams.of_run(run.id, kind=LOG_STREAMS)
+    job = session.jobs.find(run.job_id) if run.job_id is not None else None
+    if job is not None:
+        ended = job.finished
+    else:
+        silent = now() - timedelta(seconds=platform.run_lost_seconds)
+        still = [stream for stream in streams if not stream.closed and stream.updated_at > silent]
+        ended = run.state is not RunState.RUNNING and not still
     return [stream for stream in streams if _wanted(stream, wanted)], ended
 
 

@@ -57,7 +57,7 @@ def find_job(session: Session, caller: Caller, job_id: str, right: Permission = 
 def find_run(session: Session, caller: Caller, run_id: str, right: Permission = Permission.READ) -> Run:
     run = session.runs.find(run_id)
     if run is None or not caller.may(Permission.READ, run.project_id) or not caller.owns_run(run.id):
-        raise NotFoundError(f"There is no run {run_id!r}.")
+        raise NotFoundError(f"There is no run {run_id!r}.", hint="List runs with `headway run list`.")
     caller.require(right, run.project_id)
     return run
 

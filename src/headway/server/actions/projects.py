@@ -10,7 +10,7 @@ from headway.domain.jobs import JobState
 from headway.domain.projects import Project, ProjectCreate, ProjectUpdate
 from headway.domain.users import Member, Permission, Role
 from headway.errors import ConflictError, PermissionDeniedError
-from headway.server.actions import artifacts, jobs
+from headway.server.actions import artifacts, jobs, runs
 from headway.server.actions.lookup import find_project, find_user
 from headway.server.actions.paging import every
 from headway.server.actions.recording import record
@@ -86,22 +86,24 @@ def delete(platform: Platform, caller: Caller, reference: str) -> None:
                 f"The project {project.name!r} has deployments: {', '.join(d.name for d in deployments[:5])}.",
                 hint="Delete them first with `headway deploy delete`.",
             )
-        runs = [run.id for run in every(session.runs.list, project_ids=ids)]
+        tracked = [run.id for run in every(session.runs.list, project_ids=ids)]
         for job in list(every(session.jobs.list, project_ids=ids)):
             jobs.erase(session, job)
         for version in list(every(session.model_versions.list, project_ids=ids)):
             session.model_versions.delete(version.id)
         for model in list(every(session.models.list, project_ids=ids)):
             session.models.delete(model.id)
-        for run_id in runs:
-            session.runs.delete(run_id)
+        for run_id in tracked:
+            runs.drop_records(session, run_id)
+        for folder in session.folders.of_project(project.id):
+            session.folders.delete(project.id, folder.path)
         artifacts.erase_project(session, project.id)
         for member in session.members.of_project(project.id):
             session.members.delete(project.id, member.user_id)
         session.projects.delete(project.id)
         _tell(session, caller, "project.deleted", project)
-    for run_id in runs:
-        platform.segments.delete_run(run_id)
+    if tracked:
+        runs.remove_bytes(platform)
 
 
 def members(platform: Platform, caller: Caller, reference: str) -> Sequence[Member]:

@@ -23,6 +23,7 @@ def read(platform: Platform, caller: Caller, gateway_url: str | None) -> Platfor
         ids = caller.visible
         jobs = Counter(job.state.value for job in every(session.jobs.list, project_ids=ids))
         deployments = Counter(d.state.value for d in every(session.deployments.list, project_ids=ids))
+        runs = session.runs.states(project_ids=ids)
     return PlatformStatus(
         version=VERSION,
         instance=platform.instance,
@@ -33,6 +34,7 @@ def read(platform: Platform, caller: Caller, gateway_url: str | None) -> Platfor
         capacity=platform.engine.capacity(),
         jobs=dict(jobs),
         deployments=dict(deployments),
+        runs=dict(runs),
     )
 
 
@@ -41,11 +43,14 @@ def prometheus(platform: Platform) -> str:
     with platform.storage.read() as session:
         jobs = Counter(job.state.value for job in every(session.jobs.list))
         deployments = Counter(deployment.state.value for deployment in session.deployments.all())
+        runs = session.runs.states()
         sequence = session.events.last_sequence()
     lines = ["# HELP headway_jobs Jobs by state.", "# TYPE headway_jobs gauge"]
     lines += [f'headway_jobs{{state="{state}"}} {count}' for state, count in sorted(jobs.items())]
     lines += ["# HELP headway_deployments Deployments by state.", "# TYPE headway_deployments gauge"]
     lines += [f'headway_deployments{{state="{state}"}} {count}' for state, count in sorted(deployments.items())]
+    lines += ["# HELP headway_runs Tracked runs by state.", "# TYPE headway_runs gauge"]
+    lines += [f'headway_runs{{state="{state}"}} {count}' for state, count in sorted(runs.items())]
     lines += ["# HELP headway_events_total Events recorded.", "# TYPE headway_events_total counter"]
     lines.append(f"headway_events_total {sequence}")
     return "\n".join(lines) + "\n"

@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, select
+from sqlalchemy import ColumnElement, Row, and_, delete, func, literal, select
 
 from headway.domain.metrics import SeriesSummary, normal_stage
 from headway.domain.search import NOT_FINITE, split_number
 from headway.storage.sql import tables
+from headway.storage.sql.columns import PlainText
 from headway.storage.sql.transactions import Transaction
 
 STATISTICS = ("last", "min", "max", "mean")
@@ -48,7 +49,7 @@ class RunMetrics:
         self._transaction.insert_many(self.table, list(rows.values()))
 
     def of_run(self, run_id: str, *, prefix: str = "") -> Sequence[SeriesSummary]:
-        begins = func.substr(_columns.key, 1, len(prefix)) == prefix
+        begins = func.substr(_columns.key, 1, len(prefix)) == literal(prefix, PlainText)
         conditions = [_columns.run_id == run_id, *([begins] if prefix else [])]
         statement = select(self.table).where(and_(*conditions)).order_by(_columns.key)
         return [_to_record(row) for row in self._transaction.rows(statement)]
