@@ -80,13 +80,13 @@ def test_what_differs_differs_both_ways(a: Any, b: Any) -> None:
 def test_only_what_differs_is_listed_with_its_path() -> None:
     a = Known(
         config={"lr": 0.1, "seed": 1, "optimizer": {"name": "adam", "betas": [0.9]}, "old": None, "flag": True},
-        environment={"commit": "abc", "packages": ["numpy==1.26", "pandas==2.2"], "python": "3.12"},
+        environment={"commit": "abc", "packages": {"numpy": "1.26", "zope.event": "5"}, "python": "3.12"},
         summary=RunSummary([SeriesSummary(**summary("loss", 0.5)), SeriesSummary(**summary("loss", 0.7, "val"))]),
         inputs=("mnist:v1", "base:v2"),
     )
     b = Known(
         config={"lr": 0.1, "seed": 1.0, "optimizer": {"name": "sgd", "betas": [0.9]}, "new": "x", "flag": 1},
-        environment={"commit": "abd", "packages": {"numpy": "2.0", "pandas": "2.2"}, "python": "3.12"},
+        environment={"commit": "abd", "packages": {"numpy": "2.0", "zope.event": "6"}, "python": "3.12"},
         summary=RunSummary([SeriesSummary(**summary("loss", 0.5)), SeriesSummary(**summary("loss", "NaN", "val"))]),
         inputs=("mnist:v2", "base:v2"),
     )
@@ -97,7 +97,11 @@ def test_only_what_differs_is_listed_with_its_path() -> None:
         Change("flag", True, 1),
         Change("new", ABSENT, "x"),
     )
-    assert found.environment == (Change("commit", "abc", "abd"), Change("packages.numpy", "1.26", "2.0"))
+    assert found.environment == (
+        Change("commit", "abc", "abd"),
+        Change("packages.numpy", "1.26", "2.0"),
+        Change("packages.zope.event", "5", "6"),
+    )
     assert [change.key for change in found.metrics] == ["val.loss"]
     assert math.isnan(found.metrics[0].b.last)
     assert found.inputs == (Change("mnist:v1", "mnist:v1", ABSENT), Change("mnist:v2", ABSENT, "mnist:v2"))

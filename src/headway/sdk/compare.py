@@ -120,7 +120,7 @@ def compare(a: Comparable, b: Comparable) -> RunDiff:
         one,
         two,
         config=_changes(flatten(one.config), flatten(two.config)),
-        environment=_changes(_environment(one), _environment(two)),
+        environment=_changes(flatten(one.environment, quoted=False), flatten(two.environment, quoted=False)),
         metrics=_changes(RunSummary(one.summary.values()), RunSummary(two.summary.values()), _same_summary),
         inputs=_changes({name: name for name in one.inputs}, {name: name for name in two.inputs}),
     )
@@ -173,20 +173,6 @@ def _changes(
 
 def _same_summary(a: SeriesSummary, b: SeriesSummary) -> bool:
     return same(a.model_dump(), b.model_dump())
-
-
-def _environment(run: ComparedRun) -> dict[str, Any]:
-    """By path; packages by name, since a list of ``name==version`` would differ as a whole when one of them does."""
-    packages = run.environment.get("packages")
-    if not isinstance(packages, list) or not all(isinstance(line, str) for line in packages):
-        return flatten(run.environment, quoted=False)
-    by_name = dict(_name_and_version(line) for line in packages)
-    return flatten({**run.environment, "packages": by_name}, quoted=False)
-
-
-def _name_and_version(line: str) -> tuple[str, str]:
-    name, _, version = line.partition("==")
-    return name.strip(), version.strip()
 
 
 def difference(change: Change) -> float | int | None:
