@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headway.config import Connection
+    from headway.domain.artifacts import ArtifactVersion
     from headway.domain.deployments import Deployment, DeploymentState
     from headway.domain.events import Event
     from headway.domain.files import FileEntry
@@ -44,11 +45,15 @@ if TYPE_CHECKING:
     )
     from headway.sdk.client import Client
     from headway.sdk.endpoints import Prediction
+    from headway.tracking.artifact import Artifact
+    from headway.tracking.artifact_loading import load_artifact
     from headway.tracking.compare import diff
 
     __version__: str
 
 __all__ = [
+    "Artifact",
+    "ArtifactVersion",
     "AuthenticationError",
     "Client",
     "ConfigurationError",
@@ -97,6 +102,7 @@ __all__ = [
     "current_run",
     "diff",
     "init",
+    "load_artifact",
     "load_run",
     "local_runs",
     "sync",
@@ -105,6 +111,7 @@ __all__ = [
 
 _HOMES = {
     "headway.config": ("Connection",),
+    "headway.domain.artifacts": ("ArtifactVersion",),
     "headway.domain.deployments": ("Deployment", "DeploymentState"),
     "headway.domain.events": ("Event",),
     "headway.domain.files": ("FileEntry",),
@@ -118,6 +125,8 @@ _HOMES = {
     "headway.domain.workspaces": ("Credentials", "FilesWorkspace", "GitWorkspace"),
     "headway.sdk.client": ("Client",),
     "headway.sdk.endpoints": ("Prediction",),
+    "headway.tracking.artifact": ("Artifact",),
+    "headway.tracking.artifact_loading": ("load_artifact",),
     "headway.tracking.compare": ("diff",),
     "headway.tracking.loading": ("load_run", "upload"),
     "headway.tracking.local": ("LocalRun", "local_runs"),

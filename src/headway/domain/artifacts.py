@@ -172,6 +172,9 @@ class ArtifactCommit(Request):
     description: Description = ""
     metadata: dict[str, Any] = {}
     run: str | None = None
+    """The run that made it."""
+    input_of: str | None = None
+    """A run that used it."""
 
 
 class ArtifactAliasSet(Request):
