@@ -33,6 +33,7 @@ from headway.domain.artifacts import (
 )
 from headway.domain.base import parse_request
 from headway.domain.files import FileEntry
+from headway.domain.names import alternative_name
 from headway.errors import ConflictError, CorruptDataError, InvalidRequestError, NotFoundError
 from headway.paths import private_directory, write_atomic
 from headway.tracking.artifact_files import (
@@ -51,7 +52,6 @@ from headway.tracking.artifact_files import (
 )
 from headway.tracking.blobs import LocalBlobs
 from headway.tracking.directory import base_directory
-from headway.tracking.names import alternative_name
 
 if TYPE_CHECKING:
     from headway.sdk.client import Client

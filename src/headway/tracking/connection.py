@@ -14,6 +14,7 @@ from headway.errors import ConflictError, HeadwayError, NotFoundError, OffsetCon
 if TYPE_CHECKING:
     from headway.domain.runs import Run, RunCreate, Stream
     from headway.journal.codec import JournalHeader
+    from headway.sdk.client import Client
     from headway.sdk.session import Session
     from headway.sdk.transport import Transport
 
@@ -152,6 +153,13 @@ class RunConnection:
         from headway.sdk.resources.runs import Runs
 
         return Runs(self.session).streams(run)
+
+    def client(self) -> Client:
+        """Every noun of the server."""
+        from headway.sdk.client import Client
+
+        link = self.connection
+        return Client(link.url, link.token, link.project, retry_for=self._retry_for, transport=self._transport)
 
     def heartbeat(self, run: str, writer: str, attempt: int, health: dict[str, int]) -> None:
         """Say that a writer lives, and what trouble it had."""

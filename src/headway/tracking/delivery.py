@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError, RequestError
 from headway.journal.codec import JournalHeader
@@ -14,6 +15,9 @@ from headway.journal.shipper import Shipper
 from headway.journal.shipping import ShippingGroup
 from headway.tracking.blobs import LocalBlobs
 from headway.tracking.connection import RunConnection, RunSink
+
+if TYPE_CHECKING:
+    from headway.domain.facts import ArtifactMark
 
 HEARTBEAT_SECONDS = 15.0
 SLICE_SECONDS = 0.1
@@ -26,9 +30,10 @@ class Left:
 
     bytes: int = 0
     blobs: int = 0
+    artifacts: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.bytes or self.blobs)
+        return bool(self.bytes or self.blobs or self.artifacts)
 
 
 class Delivery:
@@ -39,6 +44,7 @@ class Delivery:
 
     Args:
         connection: The run's line to its server.
+        run: Its id.
         project: Where blobs go when the server has not said so.
         beat: Called in the heartbeat's thread, every 15 s; it may look after journals and speak to the server.
         warn: Says one line to the user.
@@ -47,14 +53,16 @@ class Delivery:
     def __init__(
         self,
         connection: RunConnection,
+        run: str,
         project: str,
         *,
         beat: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
         self.connection = connection
-        self._project, self._warn = project, warn
+        self._run, self._project, self._warn = run, project, warn
         self._blobs: LocalBlobs | None = None
+        self._artifacts: list[tuple[str, ArtifactMark]] = []
         self._group = ShippingGroup(on_failure=self._given_up, on_trouble=self._refused)
         self._pulse = _Repeating("headway-heartbeat", beat, HEARTBEAT_SECONDS)
         self._carrier = _Repeating("headway-blobs", self._carry, HEARTBEAT_SECONDS)
@@ -74,10 +82,16 @@ class Delivery:
         self._carrier.start()
         self._carrier.wake()
 
+    def carry_artifact(self, side: str, mark: ArtifactMark) -> None:
+        """Send an artifact that lies here."""
+        self._artifacts.append((side, mark))
+        self._carrier.start()
+        self._carrier.wake()
+
     def left(self) -> Left:
         """What the server is not known to hold."""
         blobs = sum(1 for _ in self._blobs.pending()) if self._blobs is not None else 0
-        return Left(self._group.remaining, blobs)
+        return Left(self._group.remaining, blobs, len(self._artifacts))
 
     def finish(self, timeout: float, progress: Callable[[Left], None]) -> Left:
         """Ship the rest of journals that are closed, for at most ``timeout`` seconds; what is left then.
@@ -115,6 +129,16 @@ class Delivery:
         if self._blobs is not None:
             self.connection.register()
             send_blobs(self.connection, self._blobs, self._project)
+        while self._artifacts:
+            self._send_artifact(*self._artifacts[0])
+            self._artifacts.pop(0)
+
+    def _send_artifact(self, side: str, mark: ArtifactMark) -> None:
+        from headway.tracking.marks import local_artifact, send_artifact
+
+        self.connection.register()
+        if (artifact := local_artifact(mark)) is not None:
+            send_artifact(artifact, side, self._run, self.connection.client(), self._project)
 
 
 def send_blobs(connection: RunConnection, blobs: LocalBlobs, project: str) -> int:

@@ -47,6 +47,10 @@ class Target:
     url: str | None = None
     project: str | None = None
     synced: bool = False
+    make_folder: bool = False
+    """Whether its folder may be made there."""
+    conflict_strategy: str | None = None
+    """What another run of its name there means."""
 
 
 class RunDirectory:
@@ -140,15 +144,17 @@ class RunDirectory:
     def write_target(self, target: Target) -> None:
         """Note where the run goes; never a token."""
         document: dict[str, Any] = {"url": target.url, "project": target.project}
-        if target.synced:
-            document["synced"] = True
+        for name in ("synced", "make_folder", "conflict_strategy"):
+            if value := getattr(target, name):
+                document[name] = value
         write_atomic(self.path / TARGET, json.dumps(document).encode())
 
 
 def _target(document: dict[str, Any]) -> Target:
-    texts = {key: document.get(key) for key in ("url", "project")}
+    texts = {key: document.get(key) for key in ("url", "project", "conflict_strategy")}
     known = {key: value for key, value in texts.items() if isinstance(value, str)}
-    return Target(synced=document.get("synced") is True, **known)
+    switches = {key: document.get(key) is True for key in ("synced", "make_folder")}
+    return Target(**known, **switches)
 
 
 def _read_text(path: Path) -> str:

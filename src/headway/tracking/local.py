@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.domain.facts import PlacedFact, RunFacts, fold_facts
 from headway.domain.metrics import View, normal_stage, series_key
+from headway.domain.names import friendly_name
 from headway.domain.runs import METRICS, SYSTEM, RunState
 from headway.errors import HeadwayError, NotFoundError
 from headway.journal.codec import JournalHeader
@@ -20,7 +21,6 @@ from headway.journal.liveness import is_live
 from headway.journal.reader import read_frames, read_header
 from headway.journal.rows import Row, RowDecoder
 from headway.tracking.directory import RunDirectory, base_directory, check_run_id, run_directories
-from headway.tracking.names import friendly_name
 
 if TYPE_CHECKING:
     from headway.domain.metrics import SeriesSummary

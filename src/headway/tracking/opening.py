@@ -11,6 +11,7 @@ from typing import Any
 
 from headway.domain.base import did_you_mean, new_id, now
 from headway.domain.folders import ConflictStrategy
+from headway.domain.names import alternative_name, friendly_name
 from headway.errors import ConflictError, HeadwayError, InvalidRequestError, NotFoundError
 from headway.journal.writer import new_writer_id
 from headway.tracking import endings
@@ -19,7 +20,6 @@ from headway.tracking.config import Options, read_options
 from headway.tracking.connection import RunConnection
 from headway.tracking.directory import RUNS, RunDirectory, Target, fallback_base
 from headway.tracking.launch import Gathering, Place, find_place
-from headway.tracking.names import alternative_name, friendly_name
 from headway.tracking.progress import say
 from headway.tracking.recorder import Author
 from headway.tracking.run import RunIdentity, TrackedRun
@@ -256,7 +256,11 @@ def _seat(options: Options, opening: _Opening, identity: RunIdentity) -> Seat:
 def _note_target(options: Options, opening: _Opening) -> None:
     url = options.connection.url if options.connection is not None else None
     try:
-        opening.directory.write_target(Target(url, options.project))
+        strategy = options.identity.get("conflict_strategy")
+        make_folder = bool(options.identity.get("make_folder"))
+        opening.directory.write_target(
+            Target(url, options.project, make_folder=make_folder, conflict_strategy=strategy and strategy.value)
+        )
     except (HeadwayError, OSError):
         pass  # `headway sync` asks for the server again
 

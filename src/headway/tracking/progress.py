@@ -38,8 +38,9 @@ def amount(left: Left) -> str:
     '2.0 KiB and 1 media file'
     """
     parts = [_size(left.bytes)] if left.bytes else []
-    if left.blobs:
-        parts.append(f"{left.blobs} media file{'s' if left.blobs > 1 else ''}")
+    for count, noun in ((left.blobs, "media file"), (left.artifacts, "artifact")):
+        if count:
+            parts.append(f"{count} {noun}{'s' if count > 1 else ''}")
     return " and ".join(parts) or "nothing"
 
 

@@ -347,10 +347,12 @@ class TrackedRun:
     def _mark(self, side: str, thing: Any) -> None:
         from headway.tracking.marks import to_mark
 
-        mark = to_mark(thing, self)
+        mark = to_mark(thing)
         if (side, mark) not in self._marks:
             self._fact({"type": side, "artifact": mark.model_dump(mode="json", exclude_none=True)})
             self._marks.append((side, mark))
+            if self._share is not None:
+                self._share.carry_artifact(side, mark)
 
     def _note_config(self, changed: dict[str, Any], gone: list[str]) -> None:
         fact: dict[str, Any] = {"type": "config"}

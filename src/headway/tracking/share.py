@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from headway.errors import HeadwayError
 from headway.journal.codec import JournalHeader
 from headway.tracking.connection import RunConnection, is_skipped
-from headway.tracking.directory import RunDirectory, Target
+from headway.tracking.directory import RunDirectory
 from headway.tracking.progress import SendingBar, amount, on_terminal, say
 from headway.tracking.recorder import Author, Recorder
 
 if TYPE_CHECKING:
+    from headway.domain.facts import ArtifactMark
     from headway.tracking.blobs import KeptBlob, LocalBlobs
     from headway.tracking.delivery import Delivery, Left
 
@@ -64,6 +65,11 @@ class Share:
     def keep_blob(self, content: bytes | Path, media_type: str) -> KeptBlob:
         """Keep media; see :meth:`headway.tracking.blobs.LocalBlobs.keep`."""
         return self.blobs.keep(content, media_type)
+
+    def carry_artifact(self, side: str, mark: ArtifactMark) -> None:
+        """Send an artifact that lies here to the server, in the background."""
+        if self._delivery is not None:
+            self._delivery.carry_artifact(side, mark)
 
     def warn(self, text: str) -> None:
         """Say something once."""
@@ -127,7 +133,9 @@ class Share:
         if self._delivery is None:
             from headway.tracking.delivery import Delivery
 
-            self._delivery = Delivery(connection, self.seat.project, beat=self._beat, warn=self.warn)
+            self._delivery = Delivery(
+                connection, self.seat.author.run, self.seat.project, beat=self._beat, warn=self.warn
+            )
         self._delivery.add(path, header, limit)
         if self._writer_id is None:
             self._writer_id = header.writer
@@ -180,7 +188,10 @@ class Share:
         if self.recorder.left_away() or any(map(is_live, directory.journals())):
             return
         try:
-            directory.write_target(Target(connection.connection.url, self.seat.project, synced=True))
+            target = directory.read_target()
+            directory.write_target(
+                replace(target, url=connection.connection.url, project=self.seat.project, synced=True)
+            )
         except (HeadwayError, OSError):
             pass  # it is found out again by the next sync
 

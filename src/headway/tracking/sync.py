@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from headway.config import Connection, look_up
 from headway.domain.base import Record, did_you_mean, parse_request
 from headway.domain.folders import ConflictStrategy
+from headway.domain.names import friendly_name
 from headway.domain.runs import RunCreate, Stream
 from headway.errors import (
     ConfigurationError,
@@ -27,9 +29,9 @@ from headway.tracking.blobs import LocalBlobs
 from headway.tracking.config import DEFAULT_PROJECT
 from headway.tracking.connection import RunConnection, RunSink, is_skipped
 from headway.tracking.delivery import send_blobs
-from headway.tracking.directory import RunDirectory, Target, base_directory, run_directories
+from headway.tracking.directory import RunDirectory, base_directory, run_directories
 from headway.tracking.local import read_facts
-from headway.tracking.names import friendly_name
+from headway.tracking.recorder import Author, Recorder
 
 RETRY_SECONDS = 30.0
 """How long a server that does not answer is asked again before a sync gives up."""
@@ -60,6 +62,8 @@ class SyncedRun(Record):
     left_bytes: int = 0
     blobs: int = 0
     """Media files that were sent."""
+    artifacts: int = 0
+    """Artifacts that the run names and that lie here."""
     problems: tuple[str, ...] = ()
 
 
@@ -180,6 +184,7 @@ class Sender:
             return _failed(directory, name, error)
         try:
             line.register()
+            self._note_folder(directory, creation)
             return self._send_all(directory, line, creation)
         except ConnectionFailedError:
             raise
@@ -197,12 +202,43 @@ class Sender:
         said = facts.identity
         project = self._project or said.get("project") or target.project or self._connection.project
         values = {key: said[key] for key in ("alternative_name", "folder", "labels", "description") if said.get(key)}
+        meant = {"make_folder": target.make_folder, "conflict_strategy": target.conflict_strategy}
+        values |= {key: value for key, value in meant.items() if value}
         values |= {"id": directory.id, "name": said.get("name") or friendly_name(directory.id), **self._place}
         values |= {"project": project or DEFAULT_PROJECT, "config": facts.config}
         headers = [header.created for _, header in _headers(directory)]
         if headers:
             values["created_at"] = min(headers)
         return parse_request(RunCreate, values, what=f"The run in {directory.path}")
+
+    def _note_folder(self, directory: RunDirectory, creation: RunCreate) -> None:
+        """A run that was put into another folder than it said says so from now on."""
+        facts = read_facts(directory)
+        if "folder" in self._place and facts.identity.get("folder", creation.folder) != creation.folder:
+            author = Author(directory.id, max(0, directory.latest_attempt()), "upload")
+            recorder = Recorder(directory, author)
+            recorder.fact({"type": "identity", "folder": creation.folder})
+            recorder.close()
+
+    def _send_artifacts(
+        self, directory: RunDirectory, line: RunConnection, creation: RunCreate, problems: list[str]
+    ) -> int:
+        from headway.tracking.marks import INPUT, OUTPUT, local_artifact, send_artifact
+
+        facts, sent = read_facts(directory), 0
+        place = {key: value for key, value in self._place.items() if value is not None}
+        for side, mark in [(INPUT, mark) for mark in facts.inputs] + [(OUTPUT, mark) for mark in facts.outputs]:
+            artifact = local_artifact(mark)
+            if artifact is None:
+                continue
+            try:
+                send_artifact(artifact, side, directory.id, line.client(), creation.project, **place)
+                sent += 1
+            except ConnectionFailedError:
+                raise
+            except HeadwayError as error:
+                problems.append(f"artifact {artifact.name}: {error}")
+        return sent
 
     def _send_all(self, directory: RunDirectory, line: RunConnection, creation: RunCreate) -> SyncedRun:
         held = {stream.name: stream for stream in line.streams(directory.id)}
@@ -221,6 +257,7 @@ class Sender:
                 problems.append(f"{path.name}: {error}")
             left += parcel.left
         blobs = self._send_blobs(directory, line, creation, problems)
+        artifacts = self._send_artifacts(directory, line, creation, problems)
         state = SyncState.FAILED if problems else SyncState.RUNNING if live else SyncState.SYNCED
         if state is SyncState.SYNCED:
             _note_synced(directory, self._connection.url, creation.project)
@@ -232,6 +269,7 @@ class Sender:
             sent_bytes=sent,
             left_bytes=left,
             blobs=blobs,
+            artifacts=artifacts,
             problems=tuple(problems),
         )
 
@@ -312,6 +350,6 @@ def _failed(directory: RunDirectory, name: str, error: HeadwayError) -> SyncedRu
 
 def _note_synced(directory: RunDirectory, url: str, project: str) -> None:
     try:
-        directory.write_target(Target(url, project, synced=True))
+        directory.write_target(replace(directory.read_target(), url=url, project=project, synced=True))
     except (HeadwayError, OSError):
         pass  # a directory that cannot be written: it is found out again next time
