@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def entry(metrics: Mapping[str, Any], step: int, epoch: int | None) -> dict[str,
     if not isinstance(metrics, Mapping):
         raise TypeError(f"Metrics are given as a dict, not {type(metrics).__name__}")
     try:
-        found = {name: values.to_number(name, value) for name, value in metrics.items()}
+        found = values.plain_values(metrics)
     except HeadwayError as error:
         raise ValueError(str(error)) from error
     sequence: dict[str, Any] = {} if epoch is None else {"epoch": epoch}
@@ -62,12 +62,6 @@ def _whole_entries(path: Path) -> list[Any]:
         except ValueError:
             continue
     return []
-
-
-def points(entries: list[dict[str, Any]], start: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Values and sequence of the entries from ``start`` on."""
-    for item in entries[start:]:
-        yield documents.mapping(item.get("value")), documents.mapping(item.get("sequence"))
 
 
 def seconds(moment: object) -> float | None:

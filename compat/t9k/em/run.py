@@ -5,14 +5,16 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from t9k.em import associations, directories, documents, metrics, surroundings
 from t9k.em.params import Params
 from t9k.em.strategies import Destination
+
+if TYPE_CHECKING:
+    from t9k.em.native import LiveUpload
 
 METADATA, INDEX, HYPERPARAMETERS = "metadata.yaml", "index.yaml", "hyperparameters.yaml"
 PLATFORM, GIT, LOG = "platform.yaml", "git.yaml", "stdout.log"
@@ -39,8 +41,7 @@ class Run:
         self._index = index
         self._lock = threading.RLock()
         self._console: surroundings.StdoutCopy | None = None
-        self._live: Any = None
-        """The native run that follows this one, when it is uploaded while it goes on."""
+        self._live: LiveUpload | None = None
         self.hparams = Params(self._keep_hyperparameters)
         self.hparams.replace(documents.mapping(self._document(HYPERPARAMETERS)))
 
@@ -138,7 +139,8 @@ class Run:
             if type not in files:
                 files[type] = place
                 documents.write(self._directory / INDEX, self._index)
-            self._forward("metrics")
+            if self._live is not None:
+                self._live.metrics(type, entry)
 
     def mark_input(self, r: Any) -> None:
         """Name an artifact (or a model, dataset, branch, tag or commit) as an input. Again changes nothing.
@@ -245,16 +247,14 @@ class Run:
             found[side].append(entry)
             self._metadata["associations"] = found
             self.save()
-            self._forward("marks")
+            if self._live is not None:
+                self._live.mark(side, entry)
 
     def _keep_hyperparameters(self, values: dict[str, Any]) -> None:
         with self._lock:
             documents.write(self._directory / HYPERPARAMETERS, values)
-            self._forward("hyperparameters")
-
-    def _forward(self, what: str) -> None:
-        if self._live is not None:
-            self._live.changed(what)
+            if self._live is not None:
+                self._live.parameters(values)
 
     def _check_running(self) -> None:
         if self.status != RUNNING:
@@ -388,7 +388,7 @@ def _configuration(path: Path) -> dict[str, Any]:
 
 _entry, _file_name = metrics.entry, metrics.file_name
 
-_running: weakref.WeakSet[Run] = weakref.WeakSet()
+_running: set[Run] = set()
 
 
 @atexit.register
