@@ -114,7 +114,7 @@ def test_every_byte_arrives_exactly_once_whatever_the_network_does(tmp_path: Pat
     with JournalWriter(path, HEADER) as writer:
         shipper = Shipper(path, server, limit=lambda: writer.position, chunk=script.choice([5000, CHUNK]))
         for _ in range(script.randint(1, 30)):
-            writer.append(5, script.randbytes(int(60_000 ** script.random())))
+            writer.append(9, script.randbytes(int(60_000 ** script.random())))
             ship(shipper, close=False)
     for _ in range(1000):
         if shipper.closed:
@@ -141,7 +141,7 @@ def journal(tmp_path: Path) -> Path:
     path = tmp_path / "a.hwj"
     with JournalWriter(path, HEADER) as writer:
         for index in range(40):
-            writer.append(5, bytes([index]) * 100_000)
+            writer.append(9, bytes([index]) * 100_000)
     return path
 
 
@@ -160,7 +160,7 @@ class TestShipper:
             shipper = Shipper(tmp_path / "a.hwj", server)
             for _ in range(5):
                 before = writer.position
-                writer.append(5, b"x" * 100)
+                writer.append(9, b"x" * 100)
                 shipper.ship()
                 assert server.sends[-1][0] in (0, before)
             shipper.ship()
@@ -283,7 +283,7 @@ class TestThread:
         shipping = Shipping(tmp_path / "a.hwj", server)
         acquire(server.stored)
         for _ in range(3):
-            shipping.writer.append(5, b"x" * 100)
+            shipping.writer.append(9, b"x" * 100)
             acquire(server.stored)
             assert len(server.held) == shipping.writer.position
         shipping.writer.close()
@@ -295,7 +295,7 @@ class TestThread:
         server = Switched()
         shipping = Shipping(tmp_path / "a.hwj", server)
         for index in range(2000):
-            shipping.writer.append(5, b"x" * (index % 50))
+            shipping.writer.append(9, b"x" * (index % 50))
         shipping.writer.close()
         assert shipping.thread.finish(20) == 0
         assert server.held == shipping.path.read_bytes()
@@ -306,7 +306,7 @@ class TestThread:
         server = Switched(error)
         shipping = Shipping(tmp_path / "a.hwj", server)
         for _ in range(3):
-            shipping.writer.append(5, b"x" * 100)
+            shipping.writer.append(9, b"x" * 100)
             acquire(server.asked)
         server.error = None
         acquire(server.stored)
@@ -317,7 +317,7 @@ class TestThread:
     def test_finish_says_what_is_left_and_may_be_called_again(self, tmp_path: Path) -> None:
         server = Switched(ConnectionFailedError("x"))
         shipping = Shipping(tmp_path / "a.hwj", server)
-        shipping.writer.append(5, b"x" * 100)
+        shipping.writer.append(9, b"x" * 100)
         shipping.writer.close()
         assert shipping.thread.finish(0.05) == shipping.path.stat().st_size
         assert not shipping.thread.complete

@@ -124,7 +124,7 @@ class TestThreads:
 
             def work(first: int) -> None:
                 for number in range(first, first + 500):
-                    assert writer.append(5, str(number).encode() * 20)
+                    assert writer.append(9, str(number).encode() * 20)
 
             threads = [threading.Thread(target=work, args=(10_000 * index,)) for index in range(1, 9)]
             for thread in threads:
@@ -132,7 +132,7 @@ class TestThreads:
             for thread in threads:
                 thread.join()
         reader = read_frames(path)
-        found = [frame.payload for frame in reader if frame.kind == 5]
+        found = [frame.payload for frame in reader if frame.kind == 9]
         assert sorted(found) == sorted(str(10_000 * i + n).encode() * 20 for i in range(1, 9) for n in range(500))
         assert reader.report.intact
         assert len(appended) == 4001
@@ -144,11 +144,11 @@ class TestThreads:
             import signal
             in_handler = []
             def handler(number, frame):
-                in_handler.append(writer.append(6, b"handler" * 100))
+                in_handler.append(writer.append(10, b"handler" * 100))
             signal.signal(signal.SIGALRM, handler)
             signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
             for index in range(20000):
-                writer.append(5, b"main" * 100)
+                writer.append(9, b"main" * 100)
                 if len(in_handler) >= 200 and index >= 2000:
                     break
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -159,7 +159,7 @@ class TestThreads:
         in_handler, in_main = map(int, result.split())
         reader = read_frames(tmp_path / "a.hwj")
         kinds = [frame.kind for frame in reader]
-        assert (kinds.count(6), kinds.count(5)) == (in_handler, in_main)
+        assert (kinds.count(10), kinds.count(9)) == (in_handler, in_main)
         assert in_handler > 0
         assert reader.report.intact and reader.report.closed
 
@@ -360,7 +360,7 @@ class TestFork:
             def work():
                 count = 0
                 while not done.is_set():
-                    count += writer.append(5, b"parent" * 50)
+                    count += writer.append(9, b"parent" * 50)
                 counts.append(count)
             thread = threading.Thread(target=work)
             thread.start()
@@ -368,10 +368,10 @@ class TestFork:
             for index in range(20):
                 child = os.fork()
                 if child == 0:
-                    refused = not writer.append(5, b"child") and "belongs" in writer.health.last_error
+                    refused = not writer.append(9, b"child") and "belongs" in writer.health.last_error
                     writer.close()
                     own = JournalWriter(path.with_name(f"child{index}.hwj"), header)
-                    stored = own.append(5, b"own")
+                    stored = own.append(9, b"own")
                     own.close()
                     os._exit(0 if refused and stored else 1)
                 codes.append(os.waitpid(child, 0)[1])
@@ -384,11 +384,11 @@ class TestFork:
         failed, count, dropped = map(int, result.split())
         assert (failed, dropped) == (0, 0)
         reader = read_frames(tmp_path / "a.hwj")
-        payloads = [frame.payload for frame in reader if frame.kind == 5]
+        payloads = [frame.payload for frame in reader if frame.kind == 9]
         assert payloads == [b"parent" * 50] * count
         assert reader.report.intact and reader.report.closed
         for index in range(20):
-            assert [f.payload for f in read_frames(tmp_path / f"child{index}.hwj") if f.kind == 5] == [b"own"]
+            assert [f.payload for f in read_frames(tmp_path / f"child{index}.hwj") if f.kind == 9] == [b"own"]
 
 
 KILLED = """

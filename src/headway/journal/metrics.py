@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import math
 import struct
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
@@ -22,77 +21,34 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from headway.errors import InvalidRequestError
+from headway.journal.base import StreamWriter
 from headway.journal.codec import JournalHeader
 from headway.journal.documents import plain_json
-from headway.journal.frames import KIND_ENTRY, KIND_ROW, KIND_SCHEMA, PAYLOAD_LIMIT, Frame, encode_frame
-from headway.journal.rows import (
-    FLOAT,
-    HAS_EPOCH,
-    HAS_STEP,
-    INTEGER,
-    ROW_HEAD,
-    Schema,
-    encode_schema,
-    sequence_of,
-    value_formats,
-)
+from headway.journal.files import is_disk_error
+from headway.journal.frames import KIND_ENTRY, PAYLOAD_LIMIT, Frame, encode_frame
+from headway.journal.health import Durability, JournalHealth
+from headway.journal.lanes import LANES, NO_LANE, Lane
+from headway.journal.parts import ROW_COLUMNS, Part, Recent
+from headway.journal.rows import FLOAT, HAS_EPOCH, HAS_STEP, INTEGER, Schema, encode_schema, sequence_of
 from headway.journal.values import plain_epoch, plain_name, plain_stage, plain_step, plain_time, plain_values
-from headway.journal.writer import Durability, JournalHealth, StreamWriter, is_disk_error
 
 KEPT_ROWS = 10_000
 """Rows and entries that stay in memory while the disk is full: the newest ones."""
 MAX_COLUMNS = 1 << 18
 """Of the schemas that are remembered, all together. A schema that was forgotten is written again when it is needed."""
-RESTATED_AFTER = 1 << 20
-"""Bytes of rows after which a schema is said again, so that a damaged one takes only so much with it."""
-ROW_COLUMNS = (PAYLOAD_LIMIT - ROW_HEAD.size) // 8
+EXACT = 1 << 53
+"""Up to here every whole number is a float."""
 
 _PREFIX = struct.Struct("<II").pack
 _COVERED = 8
+_JOURNAL = __name__.rpartition(".")[0] + "."
 _LETTERS = {float: FLOAT, int: INTEGER}
-_HEAD = "<5sQqBqd"
-"""The kind and the schema's id, and then as :data:`ROW_HEAD`: what a row's checksum covers."""
-
-
-_Recent = tuple[object, int, Callable[[Any], tuple[Any, ...]], list[type], Callable[..., bytes], bytes, int]
-"""What :meth:`MetricsWriter.log` compares a call with: stage, number of columns, how to get the values in order, their
-types; and how to write it: pack, head, size."""
-
-
-def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    """From a dict to its values in the order of ``names``; KeyError when one is missing."""
-    if len(names) == 1:
-        (name,) = names
-        return lambda metrics: (metrics[name],)
-    return itemgetter(*names)
-
-
-class _Part:
-    """Some columns that make one row: all of a call's, unless they are too many for a frame."""
-
-    __slots__ = ("columns", "frame", "head", "pack", "recent", "size", "stated_at")
-
-    def __init__(self, schema: Schema, payload: bytes, columns: slice) -> None:
-        packed = struct.Struct(_HEAD + value_formats(schema.types))
-        self.columns = columns
-        self.frame = encode_frame(KIND_SCHEMA, payload)
-        self.head = bytes([KIND_ROW]) + schema.id.to_bytes(4, "little")
-        self.pack: Callable[..., bytes] = packed.pack
-        self.size = packed.size
-        self.stated_at = -1
-        """Where in the file the schema stands; -1 before that."""
-        types: list[type] = [float if letter == FLOAT else int for letter in schema.types]
-        self.recent: _Recent = (schema.stage, len(types), _getter(schema.names), types, self.pack, self.head, self.size)
-
-    def is_stated(self, position: int) -> bool:
-        """Whether a row at ``position`` may rely on the schema that is in the file."""
-        return self.stated_at >= 0 and position - self.stated_at <= max(RESTATED_AFTER, 16 * len(self.frame))
 
 
 class _Row(NamedTuple):
     """A row that is to be written: everything but its number."""
 
-    part: _Part
+    part: Part
     time_ns: int
     flags: int
     step: int
@@ -106,26 +62,7 @@ class _Media(NamedTuple):
     document: bytes
 
 
-class _Lane:
-    """The right of one thread to write without taking the lock, for as long as no other thread writes.
-
-    The thread sets ``busy``, looks at ``revoked``, and writes. Another one, holding the lock, sets ``revoked`` and waits
-    while ``busy``. Attributes are read and written in order under the interpreter's lock; without it no lane is given.
-    """
-
-    __slots__ = ("busy", "revoked", "thread")
-
-    def __init__(self, thread: int) -> None:
-        self.thread = thread
-        self.busy = False
-        self.revoked = False
-
-
-_NO_LANE = _Lane(-1)
-_LANES = getattr(sys, "_is_gil_enabled", lambda: True)()
-
-
-_NOTHING: _Recent = (object(), -1, itemgetter(0, 1), [], struct.pack, b"", 0)
+_NOTHING: Recent = (object(), -1, itemgetter(0, 1), [], struct.pack, b"", 0)
 
 
 class MetricsWriter(StreamWriter[_Row | _Media]):
@@ -148,13 +85,13 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
         on_trouble: Callable[[JournalHealth], None] | None = None,
     ) -> None:
         self._sequence = 0
-        self._lane = _NO_LANE
+        self._lane = NO_LANE
         self._recent = _NOTHING
         self._quiet = True
         """Whether the next row has to wake the syncer and whoever ships."""
-        self._part: _Part | None = None
+        self._part: Part | None = None
         """Whose rows the fast way writes."""
-        self._plans: dict[tuple[object, ...], tuple[_Part, ...]] = {}
+        self._plans: dict[tuple[object, ...], tuple[Part, ...]] = {}
         self._columns = 0
         self._ids = itertools.count()
         self._stated = 0
@@ -191,11 +128,14 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
             InvalidRequestError: A name, value, step, stage or epoch is refused; nothing of the call was stored.
         """
         known, count, values_of, types, pack, head, size = self._recent
+        if epoch is None and type(step) is int:
+            flags, place, turn = HAS_STEP, step, 0.0
+        else:
+            flags, place, turn = _plain_place(step, epoch)
         lane = self._lane
         if (
             stage is known
-            and epoch is None
-            and type(step) is int
+            and flags >= 0
             and type(metrics) is dict
             and len(metrics) == count
             and not lane.busy
@@ -205,12 +145,12 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
             try:
                 values = values_of(metrics)
                 if [*map(type, values)] == types and not lane.revoked:
-                    body = pack(head, self._sequence + 1, time_ns(), 1, step, 0.0, *values)
+                    sequence = self._sequence + 1
+                    body = pack(head, sequence, time_ns(), flags, place, turn, *values)
                     if (total := sum(values)) == total:  # a NaN among them may not be the canonical one
-                        frame = _PREFIX(size, crc32(body)) + body
-                        if write(self._descriptor, frame) == size + 8:
-                            self._sequence += 1
-                            self._position += size + 8
+                        if write(self._descriptor, _PREFIX(size, crc32(body)) + body) == size + _COVERED:
+                            self._sequence = sequence
+                            self._position += size + _COVERED
                             if self._quiet:
                                 self._stir()
                             lane.busy = False
@@ -285,18 +225,18 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
             if len(parts) == 1:
                 self._prefer(parts[0], stage)
 
-    def _direct(self, metrics: Any, stage: object) -> tuple[tuple[_Part, ...], tuple[float, ...]] | None:
-        """Schema and values of a call that is like an earlier one and has nothing but finite floats."""
+    def _direct(self, metrics: Any, stage: object) -> tuple[tuple[Part, ...], tuple[float, ...]] | None:
+        """Schema and values of a call that is like an earlier one and has nothing but floats, none of them NaN."""
         try:
             values = (*metrics.values(),)
             types = [*map(type, values)]
             if types.count(float) == len(types) and (parts := self._plans.get((stage, *metrics, *types))):
-                return (parts, values) if math.isfinite(sum(values)) else None
+                return None if math.isnan(sum(values)) else (parts, values)
         except (AttributeError, TypeError):
             pass
         return None
 
-    def _converted(self, metrics: object, stage: object) -> tuple[tuple[_Part, ...], tuple[int | float, ...]]:
+    def _converted(self, metrics: object, stage: object) -> tuple[tuple[Part, ...], tuple[int | float, ...]]:
         """Schema and values of any call; InvalidRequestError when there is something wrong with it."""
         word, found = plain_stage(stage), plain_values(metrics)
         values = tuple(found.values())
@@ -310,11 +250,11 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
                 self._plans, self._columns = {key: parts}, len(found)
         return parts or (), values
 
-    def _split(self, stage: str | None, names: tuple[str, ...], types: str, start: int) -> Iterator[_Part]:
+    def _split(self, stage: str | None, names: tuple[str, ...], types: str, start: int) -> Iterator[Part]:
         """As few parts as hold the columns, which begin at ``start`` in the call's values."""
         schema = Schema(next(self._ids), stage, names, types)
         if len(names) <= ROW_COLUMNS and len(payload := encode_schema(schema)) <= PAYLOAD_LIMIT:
-            yield _Part(schema, payload, slice(start, start + len(names)))
+            yield Part(schema, payload, slice(start, start + len(names)))
             return
         middle = len(names) // 2
         yield from self._split(stage, names[:middle], types[:middle], start)
@@ -322,15 +262,15 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
 
     # The fast way's rights and duties
 
-    def _prefer(self, part: _Part, stage: object) -> None:
+    def _prefer(self, part: Part, stage: object) -> None:
         """Have the next calls of this thread go the fast way if they are like this one. Called with the lock held."""
         if self._sync_each or self._writing or self._kept or self._closed or part.stated_at < 0:
             return
         if stage is not part.recent[0]:
             part.recent = (stage, *part.recent[1:])
         self._part, self._recent = part, part.recent
-        if _LANES and self._lane is _NO_LANE:
-            self._lane = _Lane(get_ident())
+        if LANES and self._lane is NO_LANE:
+            self._lane = Lane(get_ident())
 
     def _in_flight(self) -> bool:
         lane = self._lane
@@ -343,7 +283,7 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
             if not wait:
                 return False
             time.sleep(0)
-        self._lane = _NO_LANE
+        self._lane = NO_LANE
         return True
 
     def _stir(self) -> None:
@@ -355,7 +295,7 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
         if self._part and not self._part.is_stated(self._position):
             self._recent = _NOTHING
 
-    def _land(self, lane: _Lane, error: BaseException) -> bool | None:
+    def _land(self, lane: Lane, error: BaseException) -> bool | None:
         """After the fast way was left by ``error``: whether the row is in the file; None when it is not its own error."""
         try:
             own = _is_own(error)
@@ -418,6 +358,20 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
         super()._disown()
 
 
+def _plain_place(step: object, epoch: object) -> tuple[int, int, float]:
+    """Flags, step and epoch of a row when they are plain numbers; flags of -1 when they are not, or may be wrong."""
+    flags, place, turn = 0, 0, 0.0
+    if step is not None:
+        if type(step) is not int:
+            return -1, 0, 0.0
+        flags, place = HAS_STEP, step
+    if epoch is not None:
+        if (type(epoch) is not float and type(epoch) is not int) or not -EXACT <= epoch <= EXACT:
+            return -1, 0, 0.0
+        flags, turn = flags | HAS_EPOCH, epoch
+    return flags, place, turn
+
+
 def _is_own(error: BaseException) -> bool:
     """Whether ``error`` comes from looking up, packing or writing, and not out of a signal handler."""
     if not isinstance(error, (KeyError, struct.error)):
@@ -425,4 +379,4 @@ def _is_own(error: BaseException) -> bool:
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
-    return place is not None and place.tb_frame.f_globals is globals()
+    return place is not None and place.tb_frame.f_globals["__name__"].startswith(_JOURNAL)

@@ -20,6 +20,8 @@ from headway.journal.codec import (
     decode_header,
     decode_lines,
 )
+from headway.journal.frames import KIND_ENTRY, KIND_FACT, KIND_ROW
+from headway.journal.rows import sequence_of
 
 _CHUNK = 1 << 20
 
@@ -29,8 +31,13 @@ class JournalReport:
     """What reading a journal found. Complete once the frames were read to the end."""
 
     frames: int = 0
+    batches: int = 0
+    """Log batches among them."""
+    rows: int = 0
+    entries: int = 0
+    facts: int = 0
     repeated: int = 0
-    """Log batches that were there before: a block of the file was doubled. They are left out."""
+    """Log batches, rows and entries that were there before: a block of the file was doubled. They are left out."""
     damage: tuple[Damage, ...] = ()
     torn: int = 0
     """Bytes at the end that were written in part; they were never acknowledged."""
@@ -54,10 +61,11 @@ class FrameReader:
         self.path = path
         self.report = JournalReport()
         self._next_line = 1
+        self._sequence = 0
 
     def __iter__(self) -> Iterator[Frame]:
         self.report = JournalReport()
-        self._next_line = 1
+        self._next_line, self._sequence = 1, 0
         decoder = FrameDecoder()
         for frames in _decoded(self.path, decoder):
             for frame in frames:
@@ -67,15 +75,34 @@ class FrameReader:
         self.report.torn = decoder.torn
 
     def _admit(self, frame: Frame) -> bool:
-        if frame.kind == KIND_LOG and not self._is_new(frame.payload):
+        if not self._is_new(frame):
             self.report.repeated += 1
             return False
-        self.report.frames += 1
-        self.report.closed = frame.kind == KIND_END
+        report = self.report
+        report.frames += 1
+        report.batches += frame.kind == KIND_LOG
+        report.rows += frame.kind == KIND_ROW
+        report.entries += frame.kind == KIND_ENTRY
+        report.facts += frame.kind == KIND_FACT
+        report.closed = frame.kind == KIND_END
         return True
 
-    def _is_new(self, payload: bytes) -> bool:
-        batch = decode_lines(payload)
+    def _is_new(self, frame: Frame) -> bool:
+        """Whether lines or rows with these numbers were not there before; other frames may be there twice."""
+        if frame.kind == KIND_LOG:
+            return self._has_new_lines(frame.payload)
+        sequence = sequence_of(frame)
+        if sequence is None:
+            return True
+        newer = sequence > self._sequence
+        self._sequence = max(self._sequence, sequence)
+        return newer
+
+    def _has_new_lines(self, payload: bytes) -> bool:
+        try:
+            batch = decode_lines(payload)
+        except CorruptDataError:
+            return True
         following = batch.first_line + batch.line_count
         if following <= self._next_line:
             return False
