@@ -134,11 +134,12 @@ class Delivery:
             self._artifacts.pop(0)
 
     def _send_artifact(self, side: str, mark: ArtifactMark) -> None:
-        from headway.tracking.marks import local_artifact, send_artifact
+        from headway.domain.lineage import Relation
+        from headway.tracking.marks import upload_marked
 
         self.connection.register()
-        if (artifact := local_artifact(mark)) is not None:
-            send_artifact(artifact, side, self._run, self.connection.client(), self._project)
+        with self.connection.client() as client:
+            upload_marked(client, self._project, [mark], run=self._run, relation=Relation(side))
 
 
 def send_blobs(connection: RunConnection, blobs: LocalBlobs, project: str) -> int:

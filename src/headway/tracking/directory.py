@@ -151,10 +151,16 @@ class RunDirectory:
 
 
 def _target(document: dict[str, Any]) -> Target:
-    texts = {key: document.get(key) for key in ("url", "project", "conflict_strategy")}
-    known = {key: value for key, value in texts.items() if isinstance(value, str)}
-    switches = {key: document.get(key) is True for key in ("synced", "make_folder")}
-    return Target(**known, **switches)
+    def text(key: str) -> str | None:
+        return document[key] if isinstance(document.get(key), str) else None
+
+    return Target(
+        url=text("url"),
+        project=text("project"),
+        synced=document.get("synced") is True,
+        make_folder=document.get("make_folder") is True,
+        conflict_strategy=text("conflict_strategy"),
+    )
 
 
 def _read_text(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headway.domain.artifacts import ArtifactVersion
 from headway.domain.facts import ArtifactMark
@@ -112,27 +112,3 @@ def upload_marked(
             mark = mark.evolve(id=version.id, digest=version.digest)
         found.append(mark)
     return found
-
-
-INPUT, OUTPUT = "input", "output"
-_LINKS = {INPUT: "input_of", OUTPUT: "run"}
-"""What an upload says of the run, by the side that the artifact is on."""
-
-
-def local_artifact(mark: ArtifactMark) -> Artifact | None:
-    """The artifact that ``mark`` names, if it lies on this machine."""
-    if mark.kind != "artifact" or mark.path is None:
-        return None
-    try:
-        return Artifact.load(mark.path)
-    except HeadwayError:
-        return None
-
-
-def send_artifact(artifact: Artifact, side: str, run: str, client: Client, project: str, **place: Any) -> None:
-    """Make a version of ``artifact`` that is linked with the run; repeating it changes nothing.
-
-    Raises:
-        HeadwayError: As for :meth:`headway.tracking.artifact.Artifact.upload`.
-    """
-    artifact.upload(client=client, project=project, **{_LINKS[side]: run}, **place)

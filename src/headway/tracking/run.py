@@ -219,8 +219,8 @@ class TrackedRun:
         """Say that the run was made from ``thing``; marking it again changes nothing.
 
         Args:
-            thing: An artifact, an artifact or model version, a reference such as ``"digits:v3"``, or an object of
-                another system with ``kind``, ``id`` and ``path``.
+            thing: What :func:`headway.tracking.marks.resolve_mark` takes: an artifact, an artifact or model version, a
+                reference such as ``artifact:digits:v3``. An artifact that lies here is sent along.
 
         Raises:
             InvalidRequestError: It is something else.
@@ -345,9 +345,9 @@ class TrackedRun:
             self._share.recorder.fact(fact)
 
     def _mark(self, side: str, thing: Any) -> None:
-        from headway.tracking.marks import to_mark
+        from headway.tracking.marks import resolve_mark
 
-        mark = to_mark(thing)
+        mark = resolve_mark(thing)
         if (side, mark) not in self._marks:
             self._fact({"type": side, "artifact": mark.model_dump(mode="json", exclude_none=True)})
             self._marks.append((side, mark))

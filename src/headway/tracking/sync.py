@@ -223,21 +223,22 @@ class Sender:
     def _send_artifacts(
         self, directory: RunDirectory, line: RunConnection, creation: RunCreate, problems: list[str]
     ) -> int:
-        from headway.tracking.marks import INPUT, OUTPUT, local_artifact, send_artifact
+        from headway.domain.lineage import Relation
+        from headway.tracking.marks import upload_marked
 
         facts, sent = read_facts(directory), 0
-        place = {key: value for key, value in self._place.items() if value is not None}
-        for side, mark in [(INPUT, mark) for mark in facts.inputs] + [(OUTPUT, mark) for mark in facts.outputs]:
-            artifact = local_artifact(mark)
-            if artifact is None:
-                continue
-            try:
-                send_artifact(artifact, side, directory.id, line.client(), creation.project, **place)
-                sent += 1
-            except ConnectionFailedError:
-                raise
-            except HeadwayError as error:
-                problems.append(f"artifact {artifact.name}: {error}")
+        for relation, marks in ((Relation.INPUT, facts.inputs), (Relation.OUTPUT, facts.outputs)):
+            for mark in marks:
+                try:
+                    with line.client() as client:
+                        upload_marked(
+                            client, creation.project, [mark], run=directory.id, relation=relation, **self._place
+                        )
+                    sent += mark.path is not None
+                except ConnectionFailedError:
+                    raise
+                except HeadwayError as error:
+                    problems.append(f"{relation.value} {mark.name or mark.path}: {error}")
         return sent
 
     def _send_all(self, directory: RunDirectory, line: RunConnection, creation: RunCreate) -> SyncedRun:
