@@ -41,6 +41,7 @@ from headway.server.api import (
     instance_types,
     jobs,
     lineage,
+    metrics,
     models,
     projects,
     replicas,
@@ -57,6 +58,7 @@ from headway.server.wakeups import Wakeups
 from headway.server.workers.cleaning import CleaningWorker
 from headway.server.workers.collection import UploadWorker
 from headway.server.workers.deployments import DeploymentWorker
+from headway.server.workers.folding import FoldingWorker
 from headway.server.workers.gateway import GatewayKeeper
 from headway.server.workers.jobs import JobWorker
 from headway.server.workers.reconciler import Reconciler
@@ -132,6 +134,7 @@ def api_routers() -> list[tuple[str, APIRouter]]:
         uploads,
         collection,
         lineage,
+        metrics,
     )
     found = [("", system.router), (PREFIX, system.versioned)]
     found += [(PREFIX, module.router) for module in nouns]
@@ -182,10 +185,12 @@ def _secret_key(path: Path) -> bytes:
 def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        folding = FoldingWorker(platform)
         workers = [
             Reconciler(platform, "jobs", JobWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "deployments", DeploymentWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "gateway", keeper.look, every=WORKER_SECONDS),
+            Reconciler(platform, "folding", folding.look, every=WORKER_SECONDS),
             Reconciler(platform, "cleaning", CleaningWorker(platform).look, every=CLEANING_SECONDS, on_change=False),
             Reconciler(platform, "runs", RunWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "uploads", UploadWorker(platform).look, every=UPLOAD_SECONDS, on_change=False),
@@ -198,6 +203,7 @@ def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], 
         platform.wakeups.close()
         for worker in workers:
             worker.join(timeout=5.0)
+        folding.close()
         keeper.retire()
 
     return lifespan

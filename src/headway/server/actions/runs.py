@@ -30,7 +30,7 @@ from headway.server.actions.recording import record
 from headway.server.context import Caller, Platform
 from headway.storage.base import Session
 
-MAX_NESTING = 64
+MAX_NESTING = 128
 """How deep a configuration may be nested."""
 REMOVAL = "removal of runs"
 REMOVED_AT_ONCE = 100
@@ -73,11 +73,6 @@ def _row(run: Run, summary: tuple[SeriesSummary, ...]) -> RunRow:
 def get(platform: Platform, caller: Caller, run_id: str) -> Run:
     with platform.storage.read() as session:
         return find_run(session, caller, run_id)
-
-
-def summary(platform: Platform, caller: Caller, run_id: str, prefix: str = "") -> tuple[SeriesSummary, ...]:
-    with platform.storage.read() as session:
-        return tuple(session.run_metrics.of_run(find_run(session, caller, run_id).id, prefix=prefix))
 
 
 def environment(platform: Platform, caller: Caller, run_id: str) -> dict[str, Any]:

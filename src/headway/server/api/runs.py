@@ -26,7 +26,7 @@ from headway.domain.runs import (
 )
 from headway.domain.users import Permission, TokenKind
 from headway.journal.compression import decompress
-from headway.server.actions import heartbeats, logs, runs, streams
+from headway.server.actions import heartbeats, logs, metrics, runs, streams
 from headway.server.api.logs import follow_logs
 from headway.server.api.paging import Paging
 from headway.server.api.rights import PlatformParameter, once, right
@@ -106,7 +106,7 @@ def summary(
     caller: Caller = right(Permission.READ),
 ) -> Response:
     """Last, least, greatest and mean value of each series whose key begins with ``prefix``."""
-    items = runs.summary(platform, caller, run, prefix)
+    items = tuple(metrics.summary(platform, caller, run, prefix))
     return _written(Page[SeriesSummary].model_construct(items=items, next_cursor=None))
 
 

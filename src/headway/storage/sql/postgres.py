@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from headway.errors import ConfigurationError, MissingExtraError
 from headway.storage.segments.sql import SqlSegments
+from headway.storage.series.postgres import PostgresSeries
 from headway.storage.sql.failures import translated
 from headway.storage.sql.migrations import migrate
 from headway.storage.sql.storage import SqlStorage
@@ -50,17 +51,25 @@ def open_postgres_url(url: str) -> PostgresStorage:
         MissingExtraError: The driver is not installed.
         UnavailableError: The database does not answer.
     """
+    return PostgresStorage(_parsed(url))
+
+
+def open_engine(url: str) -> Engine:
+    """Connections to the same database without anything else, for a process beside the server. Errors as above."""
+    return _engine(_parsed(url))
+
+
+def _parsed(url: str) -> URL:
     try:
         import psycopg  # noqa: F401
     except ImportError:
         raise MissingExtraError("PostgreSQL storage", "postgres") from None
     try:
-        parsed = make_url(url).set(drivername="postgresql+psycopg")
+        return make_url(url).set(drivername="postgresql+psycopg")
     except (ArgumentError, ValueError):
         raise ConfigurationError(
             "The PostgreSQL URL cannot be understood.", hint="Use postgresql://user:password@host:5432/database."
         ) from None
-    return PostgresStorage(parsed)
 
 
 class PostgresStorage(SqlStorage):
@@ -86,6 +95,10 @@ class PostgresStorage(SqlStorage):
     def segments(self) -> SqlSegments:
         """The bytes of streams, in the same database and over the same connections."""
         return SqlSegments(self._engine)
+
+    def series(self) -> PostgresSeries:
+        """The metric store, in the same database and over the same connections."""
+        return PostgresSeries(self._engine)
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         return self._listener.subscribe(wake)

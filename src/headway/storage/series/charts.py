@@ -1,0 +1,331 @@
+"""Pictures of lines: at most about four real points a pixel, taken from the coarsest statistics that are fine enough.
+
+A picture holds, for each pixel, the first, last, smallest and largest value and, where there is any, a NaN. Where the window
+or a later attempt cuts through a block, and where places go back within a block, its points are read exactly; only lines of
+more than :data:`EXACT_MOST` points that go back are drawn from bins, whose points then may stand in a neighbouring pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tsdownsample import M4Downsampler
+
+from headway.domain.metrics import Axis
+from headway.storage.series.arrays import Bits, Mask
+from headway.storage.series.axes import Span
+from headway.storage.series.base import Block, Chunk, Parts, SeriesSnapshot
+from headway.storage.series.lines import Chain, ChainReader, Line
+from headway.storage.series.points import Points
+from headway.storage.series.statistics import FINE, MARK, MARKS, MIDDLE, Bins
+
+_m4: Any = M4Downsampler()  # type: ignore[no-untyped-call]
+POINTS_A_PIXEL = 4
+BINS_A_PIXEL = 2
+"""Bins that are wanted for each pixel, so that those at its edges do not blur it."""
+EXACT_MOST = 4 << 20
+"""Points that are read exactly where bins will not do."""
+
+
+class Window(NamedTuple):
+    """Which part of an axis, both ends included."""
+
+    axis: Axis
+    start: float | None = None
+    end: float | None = None
+
+    def holds(self, places: NDArray[Any]) -> Mask:
+        inside = np.ones(len(places), np.bool_)
+        if self.start is not None:
+            inside &= places >= self.start
+        if self.end is not None:
+            inside &= places <= self.end
+        return inside
+
+
+class Picture(NamedTuple):
+    """What is drawn of a line."""
+
+    points: Points
+    exact: bool
+    """Whether these are all points."""
+    total: int
+    """How many there are in the window."""
+
+
+def draw(snapshot: SeriesSnapshot, line: Line, window: Window, pixels: int) -> Picture:
+    """A picture of ``line`` that is ``pixels`` wide, its points in the order of the axis.
+
+    A line none of whose points has a step is drawn along the index; otherwise points without a place are left out.
+    """
+    if window.axis is Axis.STEP and not any(chain.has_steps for chain in line.chains):
+        window = window._replace(axis=Axis.INDEX)
+    if window.axis is Axis.INDEX and line.count <= EXACT_MOST:
+        points = Points.joined(list(ChainReader.within(snapshot).batches(line)))
+        return _drawn([_Placed(points, np.arange(len(points)))], window, pixels)
+    plan = _Plan(snapshot, line, window, pixels)
+    return _drawn(list(plan.exact_points()), window, pixels, list(plan.bin_points()), plan.binned_count)
+
+
+class _Placed(NamedTuple):
+    """Points and where they lie on the axis (not a number where they have no place)."""
+
+    points: Points
+    places: NDArray[Any]
+
+    def within(self, window: Window) -> _Placed:
+        if window.axis is Axis.STEP:
+            inside = self.points.has_step & window.holds(self.places)
+        else:
+            inside = window.holds(self.places) & ~np.isnan(self.places)
+        return self if inside.all() else _Placed(self.points.take(inside), self.places[inside])
+
+
+def _drawn(
+    exact: Sequence[_Placed], window: Window, pixels: int, binned: Sequence[_Placed] = (), count: int = 0
+) -> Picture:
+    """The picture out of exact points and of bins that stand for ``count`` points."""
+    exact = [placed.within(window) for placed in exact]
+    binned = [placed.within(window) for placed in binned]
+    every = [placed for placed in (*exact, *binned) if len(placed.points)]
+    total = count + sum(len(placed.points) for placed in exact)
+    if not every:
+        return Picture(Points.none(), True, total)
+    points = Points.joined([placed.points for placed in every])
+    shown = thin(points, np.concatenate([placed.places for placed in every]), pixels)
+    return Picture(shown, not binned and len(shown) == len(points), total)
+
+
+def thin(points: Points, places: NDArray[Any], pixels: int) -> Points:
+    """At most about four of ``points`` for each pixel, sorted by place: extremes and NaN are among them."""
+    if (places[1:] < places[:-1]).any():
+        order = np.argsort(places, kind="stable")
+        points, places = points.take(order), places[order]
+    if len(points) <= POINTS_A_PIXEL * pixels:
+        return points
+    return points.take(_chosen(places, points.numbers(), pixels))
+
+
+def _chosen(places: NDArray[Any], numbers: NDArray[np.float64], pixels: int) -> NDArray[np.int64]:
+    undefined = np.isnan(numbers)
+    known = np.flatnonzero(~undefined) if undefined.any() else None
+    x, y = (places, numbers) if known is None else (places[known], numbers[known])
+    wanted = POINTS_A_PIXEL * pixels
+    chosen = np.arange(len(x))
+    if len(x) > wanted:
+        chosen = _m4.downsample(np.ascontiguousarray(x), np.ascontiguousarray(y), n_out=wanted)
+        chosen = np.unique(chosen.astype(np.int64))
+    if known is None:
+        return chosen
+    gaps = np.flatnonzero(undefined)
+    return np.union1d(known[chosen], gaps[_first_in_pixel(places[gaps], places[0], places[-1], pixels)])
+
+
+def _first_in_pixel(places: NDArray[Any], low: Any, high: Any, pixels: int) -> NDArray[np.int64]:
+    """Of sorted places the first in each pixel between ``low`` and ``high``."""
+    width = float(high) - float(low)
+    share = (places.astype(np.float64) - float(low)) / (width or 1.0)
+    pixel = np.minimum((share * pixels).astype(np.int64), pixels - 1)
+    return np.flatnonzero(np.diff(pixel, prepend=-1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Section:
+    """A block of a chain, as far as a window shows it."""
+
+    chain: Chain
+    block: Block
+    base: int
+    """Of its first visible point the number in the line, where that is the axis."""
+    span: Span
+    cut: bool
+    """Whether a later attempt hides a part of it."""
+    whole: bool
+    """Whether all of it is seen."""
+
+
+class _Plan:
+    """How a line is read: which blocks as bins, and at which level; all others exactly."""
+
+    def __init__(self, snapshot: SeriesSnapshot, line: Line, window: Window, pixels: int) -> None:
+        self._snapshot, self._line, self._axis = snapshot, line, window.axis
+        self._reader = ChainReader.within(snapshot)
+        self._tail_bases: dict[int, int] = {}
+        sections = [section for section in self._sections() if _overlaps(section.span, window)]
+        sections = [replace(section, whole=not section.cut and _inside(section.span, window)) for section in sections]
+        self._level, binned = _chosen_bins(sections, pixels)
+        self._binned = [section for section in sections if id(section) in binned]
+        self._exact = [section for section in sections if id(section) not in binned]
+        self.binned_count = sum(section.span.rows for section in self._binned)
+
+    def exact_points(self) -> Iterator[_Placed]:
+        for run in _runs(self._exact, alone=self._axis is Axis.INDEX):
+            first, last = run[0], run[-1]
+            points = self._reader.points(first.chain, first.block.first_row, last.block.end)
+            yield self._placed(points, first.base)
+        for place, chain in enumerate(self._line.chains):
+            if len(chain.tail):
+                points = self._reader.points(chain, chain.stored, chain.count)
+                yield self._placed(points, self._tail_bases.get(place, 0))
+
+    def bin_points(self) -> Iterator[_Placed]:
+        for run in _runs(self._binned):
+            chain, bases = run[0].chain, {section.block.first_row: section.base for section in run}
+            first, end = run[0].block.first_row, run[-1].block.end
+            for chunk in self._snapshot.chunks(chain.schema_id, chain.position, _parts(self._level), first, end):
+                points = _bin_points(chunk, floats=chain.floats)
+                if self._axis is Axis.INDEX:
+                    yield _Placed(points, points.row - chunk.first_row + bases[chunk.first_row])
+                else:
+                    yield self._placed(points, 0)
+
+    def _placed(self, points: Points, base: int) -> _Placed:
+        if self._axis is Axis.INDEX:
+            return _Placed(points, np.arange(base, base + len(points)))
+        return _Placed(points, points.along(self._axis))
+
+    def _sections(self) -> Iterator[_Section]:
+        """Every block of which something is visible."""
+        if self._axis is Axis.INDEX:
+            yield from self._numbered_sections()
+            return
+        for chain in self._line.chains:
+            for block in chain.blocks:
+                cut = _cut(chain, block)
+                if cut is not None:
+                    yield _Section(chain, block, 0, block.extent.span(self._axis, block.rows), cut, False)
+
+    def _numbered_sections(self) -> Iterator[_Section]:
+        """The same with the numbers that their points have in the line; where the blocks of several chains overlap, as
+        though they followed each other.
+        """
+        base = 0
+        places = {id(chain): place for place, chain in enumerate(self._line.chains)}
+        for chains in self._line.streams():
+            held = [
+                (block.first_sequence, place, block) for place, chain in enumerate(chains) for block in chain.blocks
+            ]
+            for _, place, block in sorted(held, key=lambda item: item[:2]):
+                chain, cut = chains[place], _cut(chains[place], block)
+                if cut is None:
+                    continue
+                count = len(self._reader.points(chain, block.first_row, block.end)) if cut else block.rows
+                yield _Section(chain, block, base, Span(count, base, base + count - 1, True), cut, False)
+                base += count
+            for chain in chains:
+                self._tail_bases[places[id(chain)]] = base
+                base += int(chain.shows(chain.tail).sum())
+
+
+def _cut(chain: Chain, block: Block) -> bool | None:
+    """Whether a later attempt hides some of a block; None when it hides all of it."""
+    extent = block.extent
+    if chain.cutoff is None or not extent.steps or extent.high_step < chain.cutoff:
+        return False
+    return None if extent.low_step >= chain.cutoff and extent.steps == block.rows else True
+
+
+def _overlaps(span: Span, window: Window) -> bool:
+    low = -np.inf if window.start is None else window.start
+    high = np.inf if window.end is None else window.end
+    return span.rows > 0 and span.high >= low and span.low <= high
+
+
+def _inside(span: Span, window: Window) -> bool:
+    low = -np.inf if window.start is None else window.start
+    high = np.inf if window.end is None else window.end
+    return bool(low <= span.low and span.high <= high)
+
+
+def _chosen_bins(sections: Sequence[_Section], pixels: int) -> tuple[int | None, set[int]]:
+    """The level at which to read, and the ids of the sections that are read so."""
+    whole = [section for section in sections if section.whole and section.block.rows > FINE]
+    if sum(section.block.rows for section in whole) <= EXACT_MOST:
+        whole = [section for section in whole if section.span.ascending]
+    level = _level([section.block.rows for section in whole], pixels)
+    return level, {id(section) for section in whole} if level is not None else set()
+
+
+def _level(rows: Sequence[int], pixels: int) -> int | None:
+    """The coarsest level of which there are bins enough; None is every point."""
+    wanted = BINS_A_PIXEL * pixels
+    for level in (0, MIDDLE, FINE):
+        if sum(-(-count // level) if level else 1 for count in rows) >= wanted:
+            return level
+    return None
+
+
+def _parts(level: int | None) -> Parts:
+    if level == FINE:
+        return Parts(axes=True, fine=True)
+    return Parts(middle=True, total=True) if level == MIDDLE else Parts(total=True)
+
+
+def _runs(sections: Sequence[_Section], *, alone: bool = False) -> Iterator[list[_Section]]:
+    """Sections of one chain that follow each other without gap."""
+    run: list[_Section] = []
+    for section in sorted(sections, key=lambda item: (id(item.chain), item.block.first_row)):
+        if run and (alone or section.chain is not run[-1].chain or section.block.first_row != run[-1].block.end):
+            yield run
+            run = []
+        run.append(section)
+    if run:
+        yield run
+
+
+def _bin_points(chunk: Chunk, *, floats: bool) -> Points:
+    """The points that a chunk's bins keep, each once, in the order logged."""
+    if chunk.fine is not None:
+        return _fine_points(chunk, chunk.fine, floats=floats)
+    if chunk.middle is not None:
+        return _mark_points(chunk.middle, floats=floats)
+    assert chunk.total is not None
+    return _mark_points(chunk.total["bin"], floats=floats)
+
+
+def _mark_points(bins: Bins, *, floats: bool) -> Points:
+    marks = np.empty((len(bins), len(MARKS)), MARK)
+    for place, name in enumerate(MARKS):
+        marks[:, place] = bins[name]
+    defined = bins["nan"] == 0
+    marks[defined, MARKS.index("undefined")] = bins["first"][defined]
+    order, kept = _once(marks["row"])
+    return Points.of_marks(np.take_along_axis(marks, order, 1)[kept], floats=floats)
+
+
+def _fine_points(chunk: Chunk, bins: Bins, *, floats: bool) -> Points:
+    starts = np.arange(0, chunk.rows, FINE)
+    ends = np.minimum(starts + FINE, chunk.rows) - 1
+    least, greatest = starts + bins["at_least"], starts + bins["at_greatest"]
+    undefined = np.where(bins["nan"] > 0, starts + bins["at_undefined"], starts)
+    rows = np.stack([starts, ends, least, greatest, undefined], axis=1)
+    nan: Bits = np.where(bins["nan"] > 0, np.float64(np.nan).view(np.uint64), bins["first"])
+    bits = np.stack([bins["first"], bins["last"], bins["least"], bins["greatest"], nan], axis=1)
+    order, kept = _once(rows)
+    row = np.take_along_axis(rows, order, 1)[kept]
+    axes = chunk.axes
+    assert axes is not None
+    return Points(
+        row + chunk.first_row,
+        axes.sequence[row],
+        axes.time[row],
+        axes.step[row],
+        axes.has_step[row],
+        axes.epoch[row],
+        axes.has_epoch[row],
+        np.take_along_axis(bits, order, 1)[kept],
+        np.full(len(row), not floats),
+    )
+
+
+def _once(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Mask]:
+    """The order of each bin's points by row, and in that order which are not a repetition of the one before."""
+    order = np.argsort(rows, axis=1, kind="stable")
+    ordered = np.take_along_axis(rows, order, 1)
+    kept = np.ones(rows.shape, np.bool_)
+    kept[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return order, kept
