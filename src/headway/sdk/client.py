@@ -15,6 +15,7 @@ from headway.sdk.resources.blobs import Blobs
 from headway.sdk.resources.collection import Collection
 from headway.sdk.resources.deployments import Deployments
 from headway.sdk.resources.events import Events
+from headway.sdk.resources.folders import Folders
 from headway.sdk.resources.instance_types import InstanceTypes
 from headway.sdk.resources.jobs import Jobs
 from headway.sdk.resources.lineage import LineageGraph, LineageResource
@@ -91,6 +92,10 @@ class Client:
     @cached_property
     def runs(self) -> Runs:
         return Runs(self._session)
+
+    @cached_property
+    def folders(self) -> Folders:
+        return Folders(self._session)
 
     @cached_property
     def models(self) -> Models:

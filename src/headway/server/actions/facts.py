@@ -43,7 +43,7 @@ KEPT_FACTS = 20_000
 GIVEN_ATTEMPT = -1
 """Before every attempt: what the run was made with."""
 LAST_MILLISECOND = 253_402_300_799_999
-MAX_DEPTH = 60
+MAX_DEPTH = 120
 
 IDENTITY: Mapping[str, TypeAdapter[Any]] = {
     "name": TypeAdapter(Name),
