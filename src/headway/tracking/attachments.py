@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from headway.tracking.config import Options
 from headway.tracking.share import Share
+
+LEFTOVER_SECONDS = 5.0
+"""How long a run's end waits at most for what earlier processes left behind."""
 
 
 @dataclass
@@ -30,7 +34,27 @@ def attach(share: Share, options: Options) -> Attachments:
         _attach_console(share, found)
     if options.capture and share.seat.leads:
         _attach_capture(share, found)
+    if options.connection is not None and options.mode == "online" and share.seat.leads:
+        _attach_leftovers(share, options, found)
     return found
+
+
+def _attach_leftovers(share: Share, options: Options, found: Attachments) -> None:
+    """Send what earlier processes left behind here; the run's end waits for that a little."""
+    connection = options.connection
+    assert connection is not None
+
+    def send() -> None:
+        from headway.tracking.sync import send_leftovers
+
+        send_leftovers(options.base, connection, share.seat.author.run)
+
+    thread = threading.Thread(target=send, name="headway-leftovers", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return  # no thread can be started any more: the interpreter ends
+    found.stops.insert(0, lambda: thread.join(LEFTOVER_SECONDS))
 
 
 def _attach_capture(share: Share, found: Attachments) -> None:

@@ -67,8 +67,8 @@ class Delivery:
         self._pulse = _Repeating("headway-heartbeat", beat, HEARTBEAT_SECONDS)
         self._carrier = _Repeating("headway-blobs", self._carry, HEARTBEAT_SECONDS)
 
-    def add(self, path: Path, header: JournalHeader, limit: Callable[[], int]) -> None:
-        """Ship one more journal, from its beginning."""
+    def add(self, path: Path, header: JournalHeader, limit: Callable[[], int] | None) -> None:
+        """Ship one more journal, from its beginning. Without a limit nobody writes it any more."""
         self._group.add(Shipper(path, RunSink(self.connection, header), limit=limit))
         self._pulse.start()
 

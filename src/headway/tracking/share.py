@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError
 from headway.journal.codec import JournalHeader
+from headway.journal.liveness import is_live
+from headway.journal.reader import read_header
 from headway.tracking.connection import RunConnection, is_skipped
 from headway.tracking.directory import RunDirectory
 from headway.tracking.progress import SendingBar, amount, on_terminal, say
@@ -44,6 +46,7 @@ class Share:
         """Whether this is a child's share: it says nothing of how the run stands."""
         self.warnings: set[str] = set()
         self._blobs: LocalBlobs | None = None
+        self._shipped: set[Path] = set()
         self._delivery: Delivery | None = None
         self.recorder = Recorder(
             seat.directory, seat.author, opened=self._opened, appended=self._appended, warn=self.warn
@@ -104,6 +107,8 @@ class Share:
             return
         bar = SendingBar()
         try:
+            if not self.inherited:
+                self._adopt_children()
             left = self._delivery.finish(timeout, bar)
         except KeyboardInterrupt:
             bar.close()
@@ -137,11 +142,24 @@ class Share:
                 connection, self.seat.author.run, self.seat.project, beat=self._beat, warn=self.warn
             )
         self._delivery.add(path, header, limit)
+        self._shipped.add(path)
         if self._writer_id is None:
             self._writer_id = header.writer
 
     _writer_id: str | None = None
     """By what the server knows this process."""
+
+    def _adopt_children(self) -> None:
+        """Ship what forked processes of this one left behind: they may have ended without a word."""
+        author = self.seat.author
+        for path in self.seat.directory.journals():
+            try:
+                header = read_header(path)
+                ours = (header.run, header.attempt, header.replica) == (author.run, author.attempt, author.role)
+                if ours and path not in self._shipped and not is_live(path) and self._delivery is not None:
+                    self._delivery.add(path, header, None)
+            except (HeadwayError, OSError):
+                continue  # `headway doctor` says what is wrong with it
 
     def _appended(self) -> None:
         if self._delivery is not None:
@@ -182,8 +200,6 @@ class Share:
 
     def _note_synced(self, connection: RunConnection) -> None:
         """Note that all is sent, if nobody else's journal lies here that may not be."""
-        from headway.journal.liveness import is_live
-
         directory = self.seat.directory
         if self.recorder.left_away() or any(map(is_live, directory.journals())):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
@@ -29,12 +30,13 @@ from headway.tracking.blobs import LocalBlobs
 from headway.tracking.config import DEFAULT_PROJECT
 from headway.tracking.connection import RunConnection, RunSink, is_skipped
 from headway.tracking.delivery import send_blobs
-from headway.tracking.directory import RunDirectory, base_directory, run_directories
+from headway.tracking.directory import RUNS, RunDirectory, base_directory, run_directories
 from headway.tracking.local import read_facts
 from headway.tracking.recorder import Author, Recorder
 
 RETRY_SECONDS = 30.0
 """How long a server that does not answer is asked again before a sync gives up."""
+log = logging.getLogger(__name__)
 END = encode_frame(KIND_END, b"")
 
 
@@ -153,7 +155,16 @@ def _meant_for(found: Sequence[RunDirectory]) -> Connection:
 
 
 class Sender:
-    """Sends run after run to one server."""
+    """Sends run after run to one server.
+
+    Args:
+        connection: Which.
+        project: Where the runs belong; what each of them says without it.
+        place: Fields of a RunCreate that say where it goes.
+        strict: Raise what the server has against a run.
+        retry_for: Seconds in which it is asked again when it does not answer.
+        only_left: Leave alone what somebody is writing.
+    """
 
     def __init__(
         self,
@@ -162,7 +173,10 @@ class Sender:
         place: Mapping[str, Any] | None = None,
         *,
         strict: bool = False,
+        retry_for: float = RETRY_SECONDS,
+        only_left: bool = False,
     ) -> None:
+        self._retry_for, self._only_left = retry_for, only_left
         self._connection = connection
         self._project = project
         self._place = dict(place or {})
@@ -179,7 +193,7 @@ class Sender:
         try:
             creation = self._creation(directory)
             name = creation.name or name
-            line = RunConnection(self._connection, creation, retry_for=RETRY_SECONDS)
+            line = RunConnection(self._connection, creation, retry_for=self._retry_for)
         except HeadwayError as error:
             return _failed(directory, name, error)
         try:
@@ -250,6 +264,8 @@ class Sender:
             known = held.get(header.stream)
             parcel = _Parcel(path, is_live(path))
             live = live or parcel.live
+            if parcel.live and self._only_left:
+                continue
             try:
                 sent += parcel.send(RunSink(line, header), known)
             except ConnectionFailedError:
@@ -354,3 +370,25 @@ def _note_synced(directory: RunDirectory, url: str, project: str) -> None:
         directory.write_target(replace(directory.read_target(), url=url, project=project, synced=True))
     except (HeadwayError, OSError):
         pass  # a directory that cannot be written: it is found out again next time
+
+
+def send_leftovers(base: Path, connection: Connection, besides: str) -> None:
+    """Send what earlier processes left below ``base`` for this server; for a thread that nobody waits for.
+
+    Args:
+        base: Where runs lie.
+        connection: The server.
+        besides: The run that the caller is sending itself; of it only what nobody writes.
+    """
+    sender = Sender(connection, retry_for=0.0, only_left=True)
+    for directory in run_directories(base / RUNS):
+        target = directory.read_target()
+        if target.url != connection.url or (target.synced and directory.id != besides):
+            continue
+        try:
+            outcome = sender.send(directory)
+            log.debug("left-over run %s: %s %s", directory.id, outcome.state.value, outcome.problems)
+        except ConnectionFailedError:
+            return
+        except (HeadwayError, OSError):
+            log.debug("left-over run %s could not be sent", directory.id, exc_info=True)
