@@ -10,11 +10,13 @@ import typer
 
 from headway.cli import (
     account,
+    artifact,
     deploy,
     errors,
     event,
     instance_type,
     job,
+    lineage,
     model,
     overview,
     predict,
@@ -40,6 +42,8 @@ app.add_typer(tracked.app, name="run")
 app.add_typer(job.app, name="job")
 app.command("logs")(job.logs)
 app.add_typer(model.app, name="model")
+app.add_typer(artifact.app, name="artifact")
+lineage.register(app)
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(instance_type.app, name="instance-type")
 app.add_typer(event.app, name="event")
