@@ -20,7 +20,7 @@ from headway.tracking.delivery import Delivery
 from headway.tracking.sync import SyncState, sync
 from t9k.em import associations, directories, documents, metrics, session
 from t9k.em.artifact import Artifact
-from t9k.em.mirror import Mirror
+from t9k.em.mirror import ROLE, Mirror
 from t9k.em.session import Login
 from t9k.em.strategies import Destination
 
@@ -82,7 +82,8 @@ class LiveUpload:
             if not _register(run, destination, login):
                 return
         line = RunConnection(_connection(login), _creation(run, destination, login))
-        self._delivery = Delivery(line, login.project, beat=_nothing, warn=_nothing)
+        self._delivery = Delivery(line, run.alternative_name, login.project, beat=self._beat, warn=_nothing)
+        self._line = line
         self._mirror = Mirror(run, opened=self._delivery.add, appended=self._delivery.notify)
         self._mirror.take_all(_marks(run, destination))
         run.note_remote(_remote("upload", login, destination, run.alternative_name))
@@ -100,6 +101,10 @@ class LiveUpload:
             with _translated("Artifact", self._destination):
                 self._mirror.say_mark(side, _mark(entry, self._destination))
 
+    def _beat(self) -> None:
+        """The run lives, however long it logs nothing."""
+        self._line.heartbeat(self._run.alternative_name, ROLE, 0, {})
+
     def close(self) -> None:
         """The run ended: ship the rest, for a bounded time. What is left stays for :func:`t9k.em.upload`."""
         if self._mirror is None:
@@ -108,6 +113,7 @@ class LiveUpload:
         self._mirror.close()
         self._delivery.finish(FINISH_SECONDS, _nothing)
         self._delivery.stop()
+        self._line.close()
 
 
 def download_run(path: str) -> Run:
