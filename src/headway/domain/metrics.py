@@ -141,6 +141,8 @@ class MetricQuery(Request):
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     stage: str | None = Field(default=None, max_length=MAX_STAGE)
     """Any word for it; None is the series without a stage."""
+    word: str | None = Field(default=None, max_length=MAX_STAGE)
+    """Only what was logged under this very word for the stage; ``""`` for none. None is all of them."""
     replica: str | None = None
     """One rank; None is all of them."""
     aggregate: Aggregate | None = None

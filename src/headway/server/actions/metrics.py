@@ -213,10 +213,18 @@ def _packed(drawn: Drawn) -> PackedLine:
 
 
 def _sent(reader: ChainReader, line: Line, window: Window) -> PackedLine:
+    streams = _streams(line) if window.start is None and window.end is None else ()
     if line.count <= MOST_IN_JSON // 4:
         points = Points.joined(list(windowed(reader.batches(line), window)))
-        return PackedLine(line.replica, line.attempt, True, None, lambda: [points])
-    return PackedLine(line.replica, line.attempt, True, None, lambda: windowed(reader.batches(line), window))
+        return PackedLine(line.replica, line.attempt, True, None, lambda: [points], streams)
+    return PackedLine(line.replica, line.attempt, True, None, lambda: windowed(reader.batches(line), window), streams)
+
+
+def _streams(line: Line) -> tuple[tuple[str, int], ...]:
+    """Whose points follow each other; not told where some of them are hidden."""
+    if any(chain.cutoff is not None for chain in line.chains):
+        return ()
+    return tuple((chains[0].stream.name, sum(chain.count for chain in chains)) for chains in line.streams())
 
 
 def entries(platform: Platform, caller: Caller, run_id: str, wanted: EntryFilter, page: PageRequest) -> Page[Entry]:

@@ -102,13 +102,15 @@ def find_lines(
     known = {stream.name: stream for stream in streams if stream.system == query.system}
     columns: dict[str, list[Column]] = {}
     for column in snapshot.columns(run_id, system=query.system, stage=stage, name=query.name):
+        if query.word not in (None, column.raw_stage or ""):
+            continue
         if known.get(column.stream.name, column.stream).created == column.stream.created:
             columns.setdefault(column.stream.name, []).append(column)
     chains: list[Chain] = []
     for stream in sorted(known.values(), key=_order):
         if query.replica not in (None, stream.replica) or query.attempt not in (None, stream.attempt):
             continue
-        chains += _chains(snapshot, stream, columns.get(stream.name, ()), tails.get(stream.name), stage, query.name)
+        chains += _chains(snapshot, stream, columns.get(stream.name, ()), tails.get(stream.name), query)
     if query.view is View.DEFAULT and query.attempt is None:
         chains = shadowed(chains)
     return _lines(chains, apart=query.view is View.ALL)
@@ -123,18 +125,18 @@ def _chains(
     stream: StreamKey,
     columns: Sequence[Column],
     tail: Decoded | None,
-    stage: str,
-    name: str,
+    query: MetricQuery,
 ) -> list[Chain]:
     """What one stream holds of the series."""
     fresh = {rows.schema.number: rows for rows in tail.rows} if tail else {}
     found = [_stored(snapshot, stream, column, fresh.get(column.number)) for column in columns]
     stored = {column.number for column in columns}
     for number, rows in fresh.items():
-        if number in stored or normal_stage(rows.schema.stage) != stage:
+        word = rows.schema.stage or ""
+        if number in stored or normal_stage(word) != normal_stage(query.stage) or query.word not in (None, word):
             continue
         for position, (title, kind) in enumerate(rows.schema.columns):
-            if title == name:
+            if title == query.name:
                 points = tail_points(rows, position, 0)
                 found.append(Chain(stream, 0, position, kind == "f", 0, (), points))
     return [chain for chain in found if chain.count]

@@ -36,6 +36,8 @@ class PackedLine:
     total: int | None
     """None: as many as there are."""
     batches: Callable[[], Iterable[Points]]
+    streams: tuple[tuple[str, int], ...] = ()
+    """Which streams the points are of, one after the other, and how many of each; empty where that is not told."""
 
 
 @dataclass
@@ -113,7 +115,7 @@ def _raw(lines: list[PackedLine], counted: list[_Counts]) -> Iterator[bytes]:
         columns = [[name, kind, counts.points] for name, kind in counts.columns()]
         total = counts.points if line.total is None else line.total
         about = {"replica": line.replica, "attempt": line.attempt, "exact": line.exact, "total": total}
-        header.append({**about, "columns": columns})
+        header.append({**about, "streams": line.streams, "columns": columns})
     text = json.dumps({"lines": header}).encode()
     yield MAGIC + _LENGTH.pack(len(text)) + text
     for line, counts in zip(lines, counted, strict=True):
