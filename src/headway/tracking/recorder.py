@@ -137,6 +137,11 @@ class Recorder:
         else:
             self._counted["dropped"] += 1
 
+    def count_dropped(self, points: int = 1) -> None:
+        """Something was not kept anywhere."""
+        with self._lock:
+            self._counted["dropped"] += points
+
     def fact(self, fact: Mapping[str, Any]) -> None:
         """Write one fact, with the time."""
         with self._lock:

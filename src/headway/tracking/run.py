@@ -199,9 +199,11 @@ class TrackedRun:
         try:
             self._recorder.write(metrics, step, stage=stage, epoch=epoch)
         except InvalidRequestError:
-            if not isinstance(metrics, Mapping) or not any(hasattr(value, "to_entry") for value in metrics.values()):
+            if self._share is None or not isinstance(metrics, Mapping) or not may_hold_media(metrics):
                 raise
-            self._log_with_media(metrics, step, stage, epoch)
+            from headway.tracking.mixed import log_mixed
+
+            log_mixed(self._share, metrics, step, stage, epoch)
 
     def set(
         self, *, name: str | None = None, labels: Iterable[str] | None = None, description: str | None = None
@@ -362,11 +364,10 @@ class TrackedRun:
             fact["delete"] = gone
         self._fact(fact)
 
-    def _log_with_media(
-        self, metrics: Mapping[str, Any], step: int | None, stage: str | None, epoch: float | None
-    ) -> None:
-        """Numbers as one row, each of the others as an entry beside it."""
-        raise NotImplementedError
+
+def may_hold_media(metrics: Mapping[str, Any]) -> bool:
+    """Whether any value is of a kind that no number has; the modules that know media are imported only then."""
+    return any(not isinstance(value, (int, float, str, bytes, type(None))) for value in metrics.values())
 
 
 def _one_word(type_: str, stage: str | None) -> str:
