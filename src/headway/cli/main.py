@@ -22,6 +22,7 @@ from headway.cli import (
     predict,
     processes,
     project,
+    sync,
     token,
     up,
     user,
@@ -35,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-for single in (up, account, overview, predict, processes):
+for single in (up, account, overview, sync, predict, processes):
     single.register(app)
 app.add_typer(project.app, name="project")
 app.add_typer(tracked.app, name="run")

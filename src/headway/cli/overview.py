@@ -6,12 +6,14 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headway.cli.options import JsonOption, connected
 from headway.cli.output import print_fields, print_json, print_table, say
+from headway.cli.sync import doctor_journals
 
 if TYPE_CHECKING:
     from headway.sdk.client import Client
@@ -68,8 +70,16 @@ class Finding:
     hint: str = ""
 
 
-def doctor(as_json: JsonOption = False) -> None:
-    """Check set-up, connection and token, and say what to do about what is wrong."""
+def doctor(
+    path: Annotated[
+        Path | None, typer.Argument(help="Check the journals in this directory instead.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check set-up, connection and token, or the journals in a directory, and say what to do about what is wrong."""
+    if path is not None:
+        doctor_journals(path, as_json)
+        return
     findings = list(_examine())
     if as_json:
         print_json({"items": [asdict(finding) for finding in findings]})
