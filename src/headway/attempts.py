@@ -56,6 +56,8 @@ class ReplicaDirectory:
         self.log_file = path / "agent.log"
         self.journal = path / "journal"
         self.workspace = path / "workspace"
+        self.tracking = path / "tracking"
+        """What the program has as HEADWAY_DIR."""
         self.shared_model = path.parent / "model"
         """What an absolute ``model_path`` maps to, one for all replicas of the attempt."""
 

@@ -44,6 +44,7 @@ def facts(inherited: dict[str, str]) -> ReplicaFacts:
         workspace=Path("/w"),
         model_directory=Path("/m"),
         output_directory=Path("/w/run/run1/output"),
+        tracking_directory=Path("/r/tracking"),
         host="127.0.0.1",
         ports=(1, 2),
     )
@@ -63,6 +64,7 @@ def test_the_platform_says_where_everything_is() -> None:
         "worker-1",
     )
     assert (found["HEADWAY_MODEL_DIR"], found["PS_MODEL_PATH"], found["HEADWAY_ATTEMPT"]) == ("/m", "/m", "2")
+    assert found["HEADWAY_DIR"] == "/r/tracking"
     assert found["HEADWAY_PARAMS_FILE"] == "/w/params/params.json"
 
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,12 +15,11 @@ from headway.errors import (
     OffsetConflictError,
     PayloadTooLargeError,
     RateLimitedError,
-    StaleAttemptError,
     StorageFullError,
     UnavailableError,
 )
 from headway.journal.codec import JournalHeader
-from headway.journal.shipper import CHUNK, RETRYABLE, Shipper, ShippingThread
+from headway.journal.shipper import CHUNK, RETRYABLE, Shipper
 from headway.journal.writer import JournalWriter
 
 HEADER = JournalHeader(run="run1", stream="logs/worker-0-ab", writer="ab", created=now())
@@ -242,118 +239,3 @@ class Answers:
         if isinstance(answer, HeadwayError):
             raise answer
         return answer
-
-
-class Switched(Server):
-    """A server that can be away."""
-
-    def __init__(self, error: HeadwayError | None = None) -> None:
-        super().__init__()
-        self.error = error
-        self.asked = threading.Semaphore(0)
-        self.stored = threading.Semaphore(0)
-
-    def send(self, offset: int, data: bytes, *, close: bool) -> int:
-        self.asked.release()
-        if self.error:
-            raise self.error
-        committed = super().send(offset, data, close=close)
-        self.stored.release()
-        return committed
-
-
-class Shipping:
-    """A writer with a thread that ships."""
-
-    def __init__(self, path: Path, server: Server, on_failure: Callable[[HeadwayError], None] | None = None) -> None:
-        self.path = path
-        self.writer = JournalWriter(path, HEADER, on_append=lambda: self.thread.notify())
-        shipper = Shipper(path, server, limit=lambda: self.writer.position)
-        self.thread = ShippingThread(shipper, longest_pause=0.2, on_failure=on_failure)
-        self.thread.start()
-
-
-def acquire(semaphore: threading.Semaphore) -> None:
-    assert semaphore.acquire(timeout=20)
-
-
-class TestThread:
-    def test_what_is_appended_arrives_by_itself(self, tmp_path: Path) -> None:
-        server = Switched()
-        shipping = Shipping(tmp_path / "a.hwj", server)
-        acquire(server.stored)
-        for _ in range(3):
-            shipping.writer.append(9, b"x" * 100)
-            acquire(server.stored)
-            assert len(server.held) == shipping.writer.position
-        shipping.writer.close()
-        assert shipping.thread.finish(20) == 0
-        assert shipping.thread.complete and server.closed
-        assert server.held == shipping.path.read_bytes()
-
-    def test_what_arrives_meanwhile_is_merged(self, tmp_path: Path) -> None:
-        server = Switched()
-        shipping = Shipping(tmp_path / "a.hwj", server)
-        for index in range(2000):
-            shipping.writer.append(9, b"x" * (index % 50))
-        shipping.writer.close()
-        assert shipping.thread.finish(20) == 0
-        assert server.held == shipping.path.read_bytes()
-        assert len(server.sends) < 200
-
-    @pytest.mark.parametrize("error", [ConnectionFailedError("x"), StorageFullError("x"), InternalError("x")])
-    def test_an_outage_loses_nothing(self, tmp_path: Path, error: HeadwayError) -> None:
-        server = Switched(error)
-        shipping = Shipping(tmp_path / "a.hwj", server)
-        for _ in range(3):
-            shipping.writer.append(9, b"x" * 100)
-            acquire(server.asked)
-        server.error = None
-        acquire(server.stored)
-        shipping.writer.close()
-        assert shipping.thread.finish(20) == 0
-        assert server.held == shipping.path.read_bytes() and server.closed
-
-    def test_finish_says_what_is_left_and_may_be_called_again(self, tmp_path: Path) -> None:
-        server = Switched(ConnectionFailedError("x"))
-        shipping = Shipping(tmp_path / "a.hwj", server)
-        shipping.writer.append(9, b"x" * 100)
-        shipping.writer.close()
-        assert shipping.thread.finish(0.05) == shipping.path.stat().st_size
-        assert not shipping.thread.complete
-        server.error = None
-        assert shipping.thread.finish(20) == 0
-        assert shipping.thread.complete and shipping.thread.error is None
-
-    def test_a_refusal_for_good_ends_it(self, tmp_path: Path) -> None:
-        failures: list[HeadwayError] = []
-        failed = threading.Event()
-
-        def note(error: HeadwayError) -> None:
-            failures.append(error)
-            failed.set()
-
-        server = Switched(StaleAttemptError("replaced"))
-        shipping = Shipping(tmp_path / "a.hwj", server, note)
-        assert failed.wait(20)
-        shipping.writer.close()
-        assert shipping.thread.finish(20) == shipping.path.stat().st_size
-        assert failures == [shipping.thread.error]
-
-    def test_stop_ends_it_whatever_is_left(self, tmp_path: Path) -> None:
-        server = Switched(RateLimitedError("x", details={"retry_after": 50}))
-        shipping = Shipping(tmp_path / "a.hwj", server)
-        acquire(server.asked)
-        shipping.thread.stop()
-        shipping.thread._thread.join(20)
-        assert not shipping.thread._thread.is_alive()
-        shipping.writer.close()
-
-    def test_it_waits_as_long_as_the_server_asks(self, tmp_path: Path) -> None:
-        server = Switched(RateLimitedError("x", details={"retry_after": 50}))
-        shipping = Shipping(tmp_path / "a.hwj", server)
-        acquire(server.asked)
-        assert not server.asked.acquire(timeout=0.5)
-        server.error = None
-        shipping.writer.close()
-        assert shipping.thread.finish(20) == 0

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from headway.agent.client import ServerClient
 from headway.agent.outputs import LeftFile, Uploader, collect, model_files
@@ -48,17 +49,27 @@ class Outcome:
 
 
 class Delivery:
-    """Brings everything to the server, in the order that readers rely on: log, files, then the word that it is over.
+    """Brings everything to the server, in the order that readers rely on: log, what was tracked, files, then the word that
+    it is over.
 
     Args:
         spec: Whose.
         client: A connection of the delivery's own.
         reporter: Takes the last report.
         give_up: Set when the server wants no more of this agent.
+        tracked: What the program had as HEADWAY_DIR; None when it never ran.
     """
 
-    def __init__(self, spec: ReplicaSpec, client: ServerClient, reporter: Reporter, give_up: threading.Event) -> None:
+    def __init__(
+        self,
+        spec: ReplicaSpec,
+        client: ServerClient,
+        reporter: Reporter,
+        give_up: threading.Event,
+        tracked: Path | None,
+    ) -> None:
         self._spec, self._reporter, self._give_up = spec, reporter, give_up
+        self._client, self._tracked = client, tracked
         self._uploader = Uploader(client, spec.project_id, give_up=give_up, patience=PATIENCE_SECONDS)
 
     def run(self, outcome: Outcome, recording: Recording | None, places: Places | None) -> None:
@@ -66,6 +77,7 @@ class Delivery:
         reasons = [outcome.reason]
         if recording is not None and not recording.deliver(seconds=PATIENCE_SECONDS, give_up=self._give_up):
             reasons.append("its log could not be shipped in full")
+        reasons += self._ship_tracked()
         model: tuple[FileEntry, ...] = ()
         output: tuple[FileEntry, ...] = ()
         if places is not None and outcome.started_at is not None and self._spec.collect_files:
@@ -84,6 +96,20 @@ class Delivery:
         )
         if not self._reporter.wait_accepted(PATIENCE_SECONDS):
             log.error("the last report was not accepted")
+
+    def _ship_tracked(self) -> list[str]:
+        """Send what the program tracked and could not send itself; what is wrong with it, in words."""
+        if self._tracked is None or not self._tracked.is_dir():
+            return []
+        from headway.agent.tracking import LeftTracking  # few programs leave anything
+
+        left = LeftTracking(self._tracked, self._spec, self._client, give_up=self._give_up, patience=PATIENCE_SECONDS)
+        try:
+            failed = left.ship()
+        except (HeadwayError, OSError) as error:
+            log.error("what was tracked could not be shipped: %s", error)
+            return [f"what it tracked could not be shipped: {error}"]
+        return [f"what it tracked could not be shipped in full: {'; '.join(failed)}"] if failed else []
 
     def _keep(self, what: str, find: Callable[[], list[LeftFile]], reasons: list[str]) -> tuple[FileEntry, ...]:
         try:

@@ -42,6 +42,7 @@ class ReplicaFacts:
     workspace: Path
     model_directory: Path
     output_directory: Path
+    tracking_directory: Path
     host: str
     ports: tuple[int, ...]
 
@@ -92,6 +93,7 @@ def _platform(spec: ReplicaSpec, facts: ReplicaFacts) -> dict[str, str]:
         "HEADWAY_REPLICA": spec.name,
         "HEADWAY_MODEL_DIR": str(facts.model_directory),
         "HEADWAY_OUTPUT_DIR": str(facts.output_directory),
+        "HEADWAY_DIR": str(facts.tracking_directory),
         "HEADWAY_DATA_DIR": str(facts.workspace / "data"),
         "HEADWAY_PARAMS_FILE": str(facts.workspace / "params" / "params.json"),
         "PS_MODEL_PATH": str(facts.model_directory),

@@ -13,13 +13,16 @@ from headway.attempts import ReplicaDirectory
 from headway.domain.base import now
 from headway.domain.replicas import ReplicaSpec
 from headway.journal.codec import JournalHeader
-from headway.journal.shipper import Shipper, ShippingThread
+from headway.journal.shipper import RETRYABLE, Shipper
+from headway.journal.shipping import ShippingGroup
 from headway.journal.writer import JournalWriter, new_writer_id
 from headway.paths import private_directory
 
 DRAIN_SECONDS = 5.0
 """How long the outputs are read at most once the program and all its processes have ended."""
 LOOK_SECONDS = 0.5
+LONGEST_PAUSE = 2.0
+"""Between two tries of a server that does not answer."""
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +54,17 @@ class Recording:
             on_append=lambda: self._shipping.notify(),
             on_trouble=lambda health: log.error("the log cannot be written in full: %s", health.last_error),
         )
-        shipper = Shipper(path, HttpStreamSink(client, header), limit=lambda: self._writer.position)
-        self._shipping = ShippingThread(
-            shipper, on_failure=lambda error: log.error("the log cannot be shipped: %s", error)
+        self._shipper = Shipper(path, HttpStreamSink(client, header), limit=lambda: self._writer.position)
+        self._shipping = ShippingGroup(
+            longest_pause=LONGEST_PAUSE,
+            retry=RETRYABLE,
+            on_failure=lambda error: log.error("the log cannot be shipped: %s", error),
         )
         self._capture = Capture(output, None, self._writer)
 
     def start(self) -> None:
         self._capture.start()
-        self._shipping.start()
+        self._shipping.add(self._shipper)
 
     def drain(self) -> tuple[str, ...]:
         """Once the program has ended: read what is left, end the journal, and return the last lines."""
@@ -74,7 +79,7 @@ class Recording:
     def deliver(self, *, seconds: float, give_up: threading.Event) -> bool:
         """Ship the rest and close the stream; whether the server holds all of it."""
         deadline = time.monotonic() + seconds
-        while not (self._shipping.complete or self._shipping.error or give_up.is_set()):
+        while not (self._shipping.settled or give_up.is_set()):
             left = deadline - time.monotonic()
             if left <= 0:
                 break

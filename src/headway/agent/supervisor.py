@@ -209,6 +209,7 @@ class Supervisor:
             workspace=prepared.places.workspace,
             model_directory=prepared.places.model,
             output_directory=prepared.places.output,
+            tracking_directory=self._directory.tracking,
             host=HOST,
             ports=prepared.ports,
         )
@@ -287,7 +288,8 @@ class Supervisor:
     def _deliver(self) -> None:
         """Ship, upload, report: in this order, so that whoever sees the end finds everything there."""
         if not self._refused.is_set():
-            delivery = Delivery(self._spec, self._client.sibling(), self._reporter, self._refused)
+            tracked = self._directory.tracking if self._running else None
+            delivery = Delivery(self._spec, self._client.sibling(), self._reporter, self._refused, tracked)
             delivery.run(self._outcome, self._recording, self._prepared.places if self._prepared else None)
         self._write_state(ReplicaPhase.EXITED)
         log.info("%s %s", ReplicaPhase.EXITED.value, self._outcome.reason)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +10,6 @@ from typing import Protocol
 from headway.errors import (
     ConnectionFailedError,
     CorruptDataError,
-    HeadwayError,
     NotFoundError,
     OffsetConflictError,
     PayloadTooLargeError,
@@ -152,108 +149,3 @@ class Shipper:
 
     def _file_length(self) -> int:
         return self._length if self._descriptor < 0 else os.fstat(self._descriptor).st_size
-
-
-class ShippingThread:
-    """Ships in the background: at once when something was appended, merging what arrives while a send is under way.
-
-    The journal's writer calls ``notify`` after each append. While the server is away it tries again with growing,
-    jittered pauses; nothing is ever dropped. An error that waiting cannot cure ends the shipping: ``error`` holds it,
-    ``on_failure`` gets it, and the journal stays for a later try.
-
-    Args:
-        shipper: Used by this thread alone from ``start`` on.
-        interval: Seconds between two sends at least, so that a chatty program costs few requests.
-        longest_pause: Seconds between two tries at most (more only if the server asks for it).
-        on_failure: Called once from the thread; must not raise.
-    """
-
-    def __init__(
-        self,
-        shipper: Shipper,
-        *,
-        interval: float = 0.05,
-        longest_pause: float = 2.0,
-        on_failure: Callable[[HeadwayError], None] | None = None,
-    ) -> None:
-        self.error: HeadwayError | None = None
-        self._shipper = shipper
-        self._interval = interval
-        self._longest_pause = longest_pause
-        self._on_failure = on_failure
-        self._wake = threading.Event()
-        self._hurry = threading.Event()
-        self._closing = False
-        self._stopping = False
-        self._failures = 0
-        self._thread = threading.Thread(target=self._run, name="headway-shipping", daemon=True)
-
-    @property
-    def remaining(self) -> int:
-        """Bytes that the server is not known to hold."""
-        return self._shipper.remaining
-
-    @property
-    def complete(self) -> bool:
-        """Whether the server holds everything and knows that nothing follows."""
-        return self._shipper.closed
-
-    def start(self) -> None:
-        """Begin; what is in the journal already goes at once."""
-        self._wake.set()
-        self._thread.start()
-
-    def notify(self) -> None:
-        """Say that something was appended. Quick, never raises."""
-        self._wake.set()
-
-    def finish(self, timeout: float) -> int:
-        """Ship the rest and close the stream, for at most ``timeout`` seconds; the bytes that are still left.
-
-        The journal's writer has been closed before. When something is left the thread goes on, and ``finish`` may be
-        called again.
-        """
-        self._closing = True
-        self._hurry.set()
-        self._wake.set()
-        self._thread.join(timeout)
-        return self.remaining
-
-    def stop(self) -> None:
-        """End the thread after the send that is under way, whatever is left. Does not wait for it."""
-        self._stopping = True
-        self._hurry.set()
-        self._wake.set()
-
-    def _run(self) -> None:
-        try:
-            self._ship_until_closed()
-        except HeadwayError as error:
-            self.error = error
-            if self._on_failure:
-                self._on_failure(error)
-        finally:
-            self._shipper.release()
-
-    def _ship_until_closed(self) -> None:
-        while not self._stopping and not self._shipper.closed:
-            self._wake.wait()
-            self._wake.clear()
-            try:
-                self._shipper.ship(close=self._closing)
-                self._failures = 0
-                self._pause(self._interval)
-            except RETRYABLE as error:
-                self._wake.set()
-                self._pause(self._delay(error))
-
-    def _pause(self, seconds: float) -> None:
-        """Wait, but not when ``finish`` or ``stop`` was called in between."""
-        if not self._shipper.closed and self._hurry.wait(seconds):
-            self._hurry.clear()
-
-    def _delay(self, error: HeadwayError) -> float:
-        self._failures += 1
-        longest = min(self._longest_pause, 0.05 * 2.0 ** min(self._failures, 16))
-        asked = error.retry_after if isinstance(error, RateLimitedError) else 0.0
-        return max(longest * random.uniform(0.5, 1.0), min(asked, 60.0))  # noqa: S311 - spreads load, protects nothing
