@@ -48,6 +48,11 @@ if TYPE_CHECKING:
     from headway.tracking.artifact import Artifact
     from headway.tracking.artifact_loading import load_artifact
     from headway.tracking.compare import diff
+    from headway.tracking.loading import load_run, upload
+    from headway.tracking.local import LocalRun, local_runs
+    from headway.tracking.opening import current_run, init
+    from headway.tracking.run import TrackedRun
+    from headway.tracking.sync import SyncReport, sync
 
     __version__: str
 
