@@ -47,18 +47,26 @@ if TYPE_CHECKING:
     from headway.sdk.endpoints import Prediction
     from headway.tracking.artifact import Artifact
     from headway.tracking.artifact_loading import load_artifact
+    from headway.tracking.audio import Audio
     from headway.tracking.compare import diff
+    from headway.tracking.curves import confusion_matrix, pr_curve, roc_curve
+    from headway.tracking.figures import Figure
+    from headway.tracking.histograms import Histogram
+    from headway.tracking.images import Image
     from headway.tracking.loading import load_run, upload
     from headway.tracking.local import LocalRun, local_runs
+    from headway.tracking.media import File, Text
     from headway.tracking.opening import current_run, init
     from headway.tracking.run import TrackedRun
     from headway.tracking.sync import SyncReport, sync
+    from headway.tracking.tables import Table
 
     __version__: str
 
 __all__ = [
     "Artifact",
     "ArtifactVersion",
+    "Audio",
     "AuthenticationError",
     "Client",
     "ConfigurationError",
@@ -71,10 +79,14 @@ __all__ = [
     "Deployment",
     "DeploymentState",
     "Event",
+    "Figure",
+    "File",
     "FileEntry",
     "FilesWorkspace",
     "GitWorkspace",
     "HeadwayError",
+    "Histogram",
+    "Image",
     "InstanceType",
     "InvalidRequestError",
     "Job",
@@ -97,6 +109,8 @@ __all__ = [
     "RoleSpec",
     "Run",
     "SyncReport",
+    "Table",
+    "Text",
     "Token",
     "TrackedRun",
     "UnavailableError",
@@ -104,12 +118,15 @@ __all__ = [
     "WaitTimeoutError",
     "WorkspaceError",
     "__version__",
+    "confusion_matrix",
     "current_run",
     "diff",
     "init",
     "load_artifact",
     "load_run",
     "local_runs",
+    "pr_curve",
+    "roc_curve",
     "sync",
     "upload",
 ]
@@ -132,12 +149,19 @@ _HOMES = {
     "headway.sdk.endpoints": ("Prediction",),
     "headway.tracking.artifact": ("Artifact",),
     "headway.tracking.artifact_loading": ("load_artifact",),
+    "headway.tracking.audio": ("Audio",),
     "headway.tracking.compare": ("diff",),
+    "headway.tracking.curves": ("confusion_matrix", "pr_curve", "roc_curve"),
+    "headway.tracking.figures": ("Figure",),
+    "headway.tracking.histograms": ("Histogram",),
+    "headway.tracking.images": ("Image",),
     "headway.tracking.loading": ("load_run", "upload"),
     "headway.tracking.local": ("LocalRun", "local_runs"),
+    "headway.tracking.media": ("File", "Text"),
     "headway.tracking.opening": ("current_run", "init"),
     "headway.tracking.run": ("TrackedRun",),
     "headway.tracking.sync": ("SyncReport", "sync"),
+    "headway.tracking.tables": ("Table",),
 }
 
 
