@@ -80,6 +80,9 @@ LIES = {
     "columns of different lengths": body_of(line_of(0, columns=[["value", "f8", 1], ["time", "i8", 2]]), bytes(24)),
     "a rank that is a number": body_of(line_of(0, replica=7)),
     "a total that is text": body_of(line_of(0, total="all")),
+    "streams of other points": body_of(line_of(2, streams=[["metrics/a", 1]]), bytes(32)),
+    "streams without a count": body_of(line_of(0, streams=[["metrics/a"]])),
+    "streams that are text": body_of(line_of(0, streams="metrics/a")),
     "an attempt that is a list": body_of(line_of(0, attempt=[1])),
 }
 

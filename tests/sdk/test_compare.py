@@ -6,7 +6,10 @@ import csv
 import hashlib
 import json
 import math
+import tracemalloc
+from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,8 +21,9 @@ from hypothesis import strategies as st
 
 from headway import CorruptDataError, InvalidRequestError, NotFoundError, PlatformError, Run
 from headway.domain.metrics import SeriesSummary
-from headway.sdk.columns import MEDIA_TYPE, encode_columns, pack
+from headway.sdk.columns import MEDIA_TYPE, SPOOLED, Line, encode_columns, pack
 from headway.sdk.compare import ABSENT, Change, ComparedRun, RunDiff, compare, difference, flatten, same
+from headway.sdk.resources.metrics import POINTS_AT_ONCE
 from headway.sdk.summaries import RunSummary
 from headway.sdk.transport import Request, Response
 
@@ -183,7 +187,7 @@ def routes(mock: Any) -> Callable[..., None]:
 
 
 def query_of(request: Request) -> dict[str, str]:
-    return {key: values[0] for key, values in parse_qs(urlsplit(request.url).query).items()}
+    return {key: values[0] for key, values in parse_qs(urlsplit(request.url).query, keep_blank_values=True).items()}
 
 
 def test_a_run_is_its_record_and_can_be_asked_on(mock: Any, routes: Callable[..., None]) -> None:
@@ -295,48 +299,74 @@ def series(name: str, count: int, **more: Any) -> dict[str, Any]:
     return {**about, **more}
 
 
-def test_an_export_asks_for_every_series_rank_and_attempt(
+def test_an_export_tells_ranks_attempts_words_and_writers_apart(
     mock: Any, routes: Callable[..., None], tmp_path: Path
 ) -> None:
     routes(
         series=[
-            series("loss", 200_000, stage="val", raw_stages=["validation"], attempts=[0, 1]),
-            series("cpu", 1, system=True, replica="rank1"),
+            series("loss", 200_000, stage="val", raw_stages=["val", "validation"], attempts=[0, 1]),
+            series("loss", 1, stage="val", raw_stages=["validation"], replica="rank1"),
+            series("cpu", 1, system=True),
         ]
     )
+    stream = {"run_id": "run1", "created_at": TIME, "updated_at": TIME}
+    mock.routes["GET /api/v1/runs/run1/streams"] = {
+        "items": [{**stream, "name": f"metrics/{name}", "writer_id": f"writer-{name}"} for name in ("a", "b")]
+    }
     asked: list[dict[str, str]] = []
 
     def answer(request: Request) -> Response:
-        query = query_of(request)
-        asked.append(query)
-        line = pack([(len(asked), 0.5, 7, None)], replica=query["replica"], attempt=int(query["attempt"]))
+        asked.append(query_of(request))
+        points = [(step, len(asked), step, None) for step in range(3)]
+        line = replace(pack(points, replica="rank0", attempt=1), streams=(("metrics/a", 2), ("metrics/b", 1)))
         return Response(200, {}, encode_columns([line]))
 
     mock.routes["GET /api/v1/runs/run1/metrics"] = answer
     path = mock.client().runs.export("run1", tmp_path / "points.csv")
-    wanted = [(q["name"], q["attempt"], q["start"], q["end"], q["view"], q["axis"], q["system"]) for q in asked]
-    assert wanted == [
-        ("loss", "0", "0.0", "131071.0", "all", "index", "false"),
-        ("loss", "0", "131072.0", "262143.0", "all", "index", "false"),
-        ("loss", "1", "0.0", "131071.0", "all", "index", "false"),
-        ("loss", "1", "131072.0", "262143.0", "all", "index", "false"),
-        ("cpu", "0", "0.0", "131071.0", "all", "index", "true"),
+    assert [(q["name"], q.get("stage"), q["word"], q["view"], q["system"]) for q in asked] == [
+        ("loss", "val", "val", "all", "false"),
+        ("loss", "val", "validation", "all", "false"),
+        ("cpu", None, "", "all", "true"),
     ]
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["attempt"] for row in rows] == ["0", "0", "1", "1", "0"]
-    assert (rows[0]["stage"], rows[0]["word"], rows[4]["system"], rows[4]["replica"]) == (
-        "val",
-        "validation",
-        "true",
-        "rank1",
-    )
+    assert [(row["step"], row["writer"]) for row in rows[:3]] == [
+        ("0", "writer-a"),
+        ("1", "writer-a"),
+        ("2", "writer-b"),
+    ]
+    assert [row["word"] for row in rows] == ["val"] * 3 + ["validation"] * 3 + [""] * 3
+    assert {(row["replica"], row["attempt"]) for row in rows} == {("rank0", "1")}
+
+
+def test_a_long_series_is_exported_from_the_disk_not_from_memory(
+    mock: Any, routes: Callable[..., None], tmp_path: Path
+) -> None:
+    routes(series=[series("loss", 1)])
+    mock.routes["GET /api/v1/runs/run1/streams"] = {"items": []}
+    count = SPOOLED // 8 + 5
+    column = memoryview(array("q", range(count)))
+    body = encode_columns([Line(value=column, time=column, replica="rank0")])
+    mock.routes["GET /api/v1/runs/run1/metrics"] = lambda request: Response(200, {}, body)
+    source = mock.client().runs.get("run1").points()
+    seen = 0
+    tracemalloc.start()
+    for block in source.blocks(tmp_path):
+        assert len(block.line) <= POINTS_AT_ONCE
+        assert (block.line.values[0], block.line.times[-1]) == (seen, seen + len(block.line) - 1)
+        seen += len(block.line)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seen == count
+    assert peak < SPOOLED
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_takes_runs_in_any_form(mock: Any, routes: Callable[..., None], tmp_path: Path) -> None:
     routes()
     client = mock.client()
     view = client.runs.get("run1")
+    mock.routes["GET /api/v1/runs/run1/streams"] = {"items": []}
     for runs in ("run1", view, ["run1", view], iter([view])):
         assert client.runs.export(runs, tmp_path / "a.ndjson").read_text() == ""
     with pytest.raises(InvalidRequestError, match="float is no run"):

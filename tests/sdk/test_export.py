@@ -102,7 +102,7 @@ FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scop
 @given(blocks=BLOCKS)
 def test_every_point_is_read_back_bit_for_bit(format: str, blocks: list[Block], tmp_path: Path) -> None:
     half = len(blocks) // 2
-    sources = [PointSource(0, lambda part=part: iter(part)) for part in (blocks[:half], blocks[half:])]  # type: ignore[misc]
+    sources = [PointSource(0, lambda _, part=part: iter(part)) for part in (blocks[:half], blocks[half:])]  # type: ignore[misc]
     path = export_points(sources, tmp_path / f"points.{format}", progress=False)
     assert list(READERS[format](path)) == expected(blocks)
 
@@ -116,7 +116,7 @@ def test_no_cell_is_a_formula_and_every_text_comes_back(text: str) -> None:
 
 def points(count: int = 3) -> PointSource:
     line = pack(((step, step / 2, step, None) for step in range(count)), replica="rank0")
-    return PointSource(count, lambda: iter([Block("run1", "loss", "val", "validation", False, line, "7f3a")]))
+    return PointSource(count, lambda _: iter([Block("run1", "loss", "val", "validation", False, line, "7f3a")]))
 
 
 def test_the_ending_says_the_format(tmp_path: Path) -> None:
@@ -164,8 +164,8 @@ def test_what_fails_halfway_leaves_what_was_there(format: str, tmp_path: Path) -
     path = tmp_path / f"a.{format}"
     path.write_text("old")
 
-    def breaks() -> Iterator[Block]:
-        yield from points().blocks()
+    def breaks(_: Path) -> Iterator[Block]:
+        yield from points().blocks(Path())
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -181,7 +181,7 @@ def test_a_full_disk_is_said_and_leaves_nothing() -> None:
 
     with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(StorageFullError):
         with full_disk_named("a.csv"), CsvWriter(file) as writer:
-            for block in points(10_000).blocks():
+            for block in points(10_000).blocks(Path()):
                 writer.write(block)
 
 
@@ -201,11 +201,11 @@ def test_many_small_series_share_row_groups(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_points(tmp_path: Path) -> None:
     import tracemalloc
 
-    block = next(points(4_000).blocks())
+    block = next(points(4_000).blocks(Path()))
     peaks = []
     for repeats in (2, 12):
         tracemalloc.start()
-        export_points([PointSource(0, lambda: iter([block] * repeats))], tmp_path / "a.csv")  # noqa: B023
+        export_points([PointSource(0, lambda _: iter([block] * repeats))], tmp_path / "a.csv")  # noqa: B023
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]

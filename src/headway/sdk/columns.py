@@ -7,16 +7,20 @@ peer is not trusted: nothing is allocated for bytes that have not come, and ever
 from __future__ import annotations
 
 import json
+import mmap
 import struct
 import sys
+import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import zstandard
 
 from headway.errors import InvalidRequestError, PlatformError
+from headway.paths import full_disk_named
 
 if TYPE_CHECKING:
     Integers: TypeAlias = memoryview[int]
@@ -30,6 +34,8 @@ MAX_BYTES = 4 << 30
 """Of one answer, unpacked: about 150 million points."""
 WINDOW_LIMIT = 128 << 20
 PIECE = 1 << 20
+SPOOLED = 16 << 20
+"""Bytes of a column from which on it is kept in a file, where there is a place for it."""
 FORMATS = {"f8": "d", "i8": "q", "u1": "B"}
 SIZES = {"f8": 8, "i8": 8, "u1": 1}
 COLUMN_TYPES: Mapping[str, tuple[str, ...]] = {
@@ -77,9 +83,17 @@ class Line:
     """Whether these are all points that were asked for, and not a picture of them."""
     total: int = 0
     """How many there are, before they were thinned for a picture."""
+    streams: tuple[tuple[str, int], ...] = ()
+    """Whose points follow each other: names of streams and how many of each; empty where that is not known."""
 
     def __len__(self) -> int:
         return len(self.value)
+
+    def part(self, start: int, end: int) -> Line:
+        """The points from number ``start`` up to (not including) ``end``, sharing the memory."""
+        columns = ((name, getattr(self, name)) for name in COLUMN_TYPES)
+        cut: dict[str, Any] = {name: None if column is None else column[start:end] for name, column in columns}
+        return replace(self, **cut, streams=())
 
     def __iter__(self) -> Iterator[Point]:
         return map(Point, self.steps, self.values, self.times, self.epochs)
@@ -174,19 +188,23 @@ def _optional(column: Any, given: Any, count: int) -> list[Any]:
     return [number if present else None for number, present in zip(column, given, strict=True)]
 
 
-def decode_columns(chunks: Iterable[bytes], what: str, *, limit: int = MAX_BYTES) -> list[Line]:
+def decode_columns(
+    chunks: Iterable[bytes], what: str, *, limit: int = MAX_BYTES, spool: Path | None = None
+) -> list[Line]:
     """The lines in a body that arrives in ``chunks``.
 
     Args:
         chunks: The body, in pieces of any size.
         what: How to call it in errors.
         limit: Bytes that it may become; no more memory than that is used, whatever it claims.
+        spool: A directory for columns that are too large to be held in memory; their files have no name, and are gone
+            with the lines.
 
     Raises:
         PlatformError: It is not such a body: damaged, cut off, or its counts are not what came.
         InvalidRequestError: It would be larger than ``limit``.
     """
-    reader = _Reader(chunks, what)
+    reader = _Reader(chunks, what, spool)
     if reader.take(len(MAGIC)) != MAGIC:
         raise reader.wrong("it does not begin as columns do")
     (length,) = _LENGTH.unpack(reader.take(_LENGTH.size))
@@ -203,8 +221,8 @@ def decode_columns(chunks: Iterable[bytes], what: str, *, limit: int = MAX_BYTES
 class _Reader:
     """Bounded reads from a zstd frame of unknown honesty."""
 
-    def __init__(self, chunks: Iterable[bytes], what: str) -> None:
-        self._what = what
+    def __init__(self, chunks: Iterable[bytes], what: str, spool: Path | None = None) -> None:
+        self._what, self._spool = what, spool
         source = cast(Any, _Source(iter(chunks)))
         self._stream = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT).stream_reader(source)
 
@@ -223,6 +241,17 @@ class _Reader:
                 raise self.wrong("it ends too early")
             found += piece
         return found
+
+    def column(self, kind: str, count: int) -> memoryview[Any]:
+        """So many numbers; in a file when they are many and there is a place for it."""
+        size = count * SIZES[kind]
+        if self._spool is None or size < SPOOLED:
+            return _native(memoryview(self.take(size)).toreadonly(), FORMATS[kind])
+        with tempfile.TemporaryFile(dir=self._spool) as file, full_disk_named("points on their way"):
+            for start in range(0, size, PIECE):
+                file.write(self.take(min(PIECE, size - start)))
+            file.flush()
+            return _native(memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)), FORMATS[kind])
 
     def more(self) -> bool:
         return bool(self._read(1))
@@ -297,23 +326,34 @@ def _read_line(about: dict[str, Any], reader: _Reader) -> Line:
     columns: dict[str, Any] = {}
     count = 0
     for name, kind, count in _columns(about, reader):
-        data = reader.take(count * SIZES[kind])
+        column = reader.column(kind, count)
         if name in COLUMN_TYPES:
-            columns[name] = _native(data, FORMATS[kind])
+            columns[name] = column
+    streams = _read_streams(about, count, reader)
     replica, attempt, total = about.get("replica"), about.get("attempt"), about.get("total", count)
     if not isinstance(replica, (str, type(None))) or not all(type(n) in (int, type(None)) for n in (attempt, total)):
         raise reader.wrong("a line's replica, attempt or total is of the wrong type")
-    return Line(
-        **columns, replica=replica, attempt=attempt, exact=about.get("exact") is not False, total=total or count
-    )
+    columns |= {"replica": replica, "attempt": attempt, "exact": about.get("exact") is not False}
+    return Line(**columns, streams=streams, total=total or count)
 
 
-def _native(data: bytearray, code: str) -> memoryview[Any]:
+def _read_streams(about: dict[str, Any], count: int, reader: _Reader) -> tuple[tuple[str, int], ...]:
+    streams = about.get("streams") or []
+    if not isinstance(streams, list) or not all(
+        isinstance(part, list) and [type(item) for item in part] == [str, int] and part[1] >= 0 for part in streams
+    ):
+        raise reader.wrong("the streams of a line are not names and counts")
+    if streams and sum(part[1] for part in streams) != count:
+        raise reader.wrong("the streams of a line have other points than the line")
+    return tuple((part[0], part[1]) for part in streams)
+
+
+def _native(data: memoryview[Any], code: str) -> memoryview[Any]:
     if sys.byteorder == "big" and code != "B":
-        numbers = array(code, bytes(data))
+        numbers = array(code, data.tobytes())
         numbers.byteswap()
         return memoryview(numbers)
-    return memoryview(data).toreadonly().cast(cast(Any, code))
+    return data.cast(cast(Any, code))
 
 
 def encode_columns(lines: Iterable[Line]) -> bytes:
@@ -328,7 +368,7 @@ def encode_columns(lines: Iterable[Line]) -> bytes:
                 columns.append([name, kind, len(data)])
                 parts.append(_little(data))
         about = {"replica": line.replica, "attempt": line.attempt, "exact": line.exact, "total": line.total}
-        header.append({**about, "columns": columns})
+        header.append({**about, "streams": line.streams, "columns": columns})
     text = json.dumps({"lines": header}).encode()
     return zstandard.compress(b"".join((MAGIC, _LENGTH.pack(len(text)), text, *parts)))
 

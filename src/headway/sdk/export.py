@@ -75,10 +75,13 @@ class Block:
 
 @dataclass(frozen=True)
 class PointSource:
-    """All points of one run, block by block; ``total`` is how many there were at the beginning."""
+    """All points of one run, block by block; ``total`` is how many there were at the beginning.
+
+    ``blocks`` is given a directory for what does not fit into memory.
+    """
 
     total: int
-    blocks: Callable[[], Iterator[Block]]
+    blocks: Callable[[Path], Iterator[Block]]
 
 
 def export_points(
@@ -103,7 +106,7 @@ def export_points(
     with _written_whole(target) as file, _bar(target.name, shown) as advance, open_writer(file) as writer:
         for source in sources:
             advance(0, source.total)
-            for block in source.blocks():
+            for block in source.blocks(target.parent):
                 writer.write(block)
                 advance(len(block.line), 0)
     return target

@@ -150,7 +150,7 @@ class LocalView(Run):
         """All its points, for an export: as they lie in the journals, stream after stream."""
         directory = RunDirectory(self.path)
         paths = [*directory.journals(METRICS), *directory.journals(SYSTEM)]
-        return PointSource(0, lambda: (block for path in paths for block in _blocks(self.id, path)))
+        return PointSource(0, lambda _: (block for path in paths for block in _blocks(self.id, path)))
 
     def compared(self) -> ComparedRun:
         """What is compared of it."""

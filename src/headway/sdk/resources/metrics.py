@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from headway.domain.base import parse_request
 from headway.domain.metrics import Aggregate, Axis, MetricQuery, Series, View, normal_stage
-from headway.sdk.columns import MEDIA_TYPE, Line, decode_columns
+from headway.domain.runs import Stream
+from headway.sdk.columns import MAX_BYTES, MEDIA_TYPE, Line, decode_columns
 from headway.sdk.export import Block, PointSource
 from headway.sdk.resources.base import Resource
 from headway.sdk.series import MetricSeries
@@ -16,6 +18,8 @@ from headway.sdk.session import Session, segment
 RUNS = "/api/v1/runs"
 POINTS_AT_ONCE = 1 << 17
 """What an export holds in memory of one line."""
+MAX_SPOOLED = 1 << 38
+"""Bytes that one series may take on the disk while it is exported."""
 
 
 def run_address(run: str, *more: str) -> str:
@@ -23,12 +27,13 @@ def run_address(run: str, *more: str) -> str:
     return "/".join((f"{RUNS}/{segment(run, 'a run')}", *more))
 
 
-def read_metrics(session: Session, run: str, query: MetricQuery) -> MetricSeries:
-    """The points that ``query`` asks for."""
+def read_metrics(session: Session, run: str, query: MetricQuery, *, spool: Path | None = None) -> MetricSeries:
+    """The points that ``query`` asks for; those that do not fit into memory in nameless files below ``spool``."""
     path = run_address(run, "metrics")
     asked = {name: getattr(query, name) for name in MetricQuery.model_fields}
+    limit = MAX_BYTES if spool is None else MAX_SPOOLED
     with session.open("GET", path, query=asked, headers={"Accept": MEDIA_TYPE}) as response:
-        lines = decode_columns(response.chunks(), path)
+        lines = decode_columns(response.chunks(), path, limit=limit, spool=spool)
     return MetricSeries(run, query.name, normal_stage(query.stage), tuple(lines))
 
 
@@ -40,32 +45,40 @@ def list_series(session: Session, run: str) -> list[Series]:
 def points_of(session: Session, run: str) -> PointSource:
     """All points of a run of a server."""
     listed = list_series(session, run)
-    return PointSource(sum(series.count for series in listed), lambda: _blocks(session, run, listed))
+    total = sum(series.count for series in listed)
+    return PointSource(total, lambda spool: _blocks(session, run, listed, spool))
 
 
-def _blocks(session: Session, run: str, listed: Sequence[Series]) -> Iterator[Block]:
-    for series in listed:
-        word = series.raw_stages[0] if len(series.raw_stages) == 1 else ""
-        for attempt in series.attempts:
-            for line in _lines(session, run, series, attempt):
-                yield Block(run, series.name, series.stage, word, series.system, line)
-
-
-def _lines(session: Session, run: str, series: Series, attempt: int) -> Iterator[Line]:
-    """The points of one rank and attempt, so many at a time."""
-    for start in range(0, series.count, POINTS_AT_ONCE):
+def _blocks(session: Session, run: str, listed: Sequence[Series], spool: Path) -> Iterator[Block]:
+    writers = {stream.name: stream.writer_id for stream in session.items(Stream, run_address(run, "streams"))}
+    for series in _by_word(listed):
+        word = series.raw_stages[0]
         query = MetricQuery(
-            name=series.name,
-            stage=series.stage or None,
-            replica=series.replica,
-            attempt=attempt,
-            view=View.ALL,
-            axis=Axis.INDEX,
-            start=start,
-            end=start + POINTS_AT_ONCE - 1,
-            system=series.system,
+            name=series.name, stage=series.stage or None, word=word, view=View.ALL, system=series.system
         )
-        yield from read_metrics(session, run, query).lines
+        for line in read_metrics(session, run, query, spool=spool).lines:
+            for stream, start, end in _pieces(line):
+                writer = writers.get(stream, "")
+                yield Block(run, series.name, series.stage, word, series.system, line.part(start, end), writer)
+
+
+def _by_word(listed: Sequence[Series]) -> list[Series]:
+    """Each series once for all its ranks, and for each word that its stage was logged under."""
+    found: dict[tuple[bool, str, str, str], Series] = {}
+    for series in listed:
+        for word in series.raw_stages or ("",):
+            key = (series.system, series.stage, series.name, word)
+            found.setdefault(key, series.evolve(raw_stages=(word,)))
+    return list(found.values())
+
+
+def _pieces(line: Line) -> Iterator[tuple[str, int, int]]:
+    """Where points of one stream begin and end, so many at a time."""
+    begin = 0
+    for stream, count in line.streams or (("", len(line)),):
+        for start in range(begin, begin + count, POINTS_AT_ONCE):
+            yield stream, start, min(start + POINTS_AT_ONCE, begin + count)
+        begin += count
 
 
 class RunMetrics(Resource):
