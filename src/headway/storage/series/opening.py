@@ -41,4 +41,4 @@ def open_writer(database_url: str | None, data: Path) -> tuple[SeriesWriter, Seg
     from headway.storage.sql.postgres import open_engine
 
     engine = open_engine(database_url)
-    return PostgresSeries(engine), SqlSegments(engine)
+    return PostgresSeries(engine, owned=True), SqlSegments(engine)

@@ -20,7 +20,9 @@ class PostgresSeries(SqlSeries):
     Two that fold the same stream wait for each other at the stream's row; the second finds its state outdated.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, owned: bool = False) -> None:
+        """``owned``: the connections end with this store; otherwise they belong to whoever gave them."""
+        self._owned = owned
         with translated(), engine.connect() as connection, connection.begin():
             prepare(connection)
         super().__init__(
@@ -29,7 +31,8 @@ class PostgresSeries(SqlSeries):
         )
 
     def close(self) -> None:
-        """Nothing: the connections belong to whoever gave them."""
+        if self._owned:
+            super().close()
 
 
 if TYPE_CHECKING:

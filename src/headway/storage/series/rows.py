@@ -84,7 +84,7 @@ class Rows:
     def bits(self, columns: Sequence[int] | slice = slice(None)) -> Bits:
         """columns × rows. A NaN is the canonical one."""
         values = self.frames[:, HEAD:].view("<u8")[:, columns]
-        found = np.ascontiguousarray(values.T)
+        found: Bits = np.array(values.T, np.uint64, order="C")
         for place in np.flatnonzero(self.schema.floats[columns]):
             numbers = found[place].view(np.float64)
             undefined = np.isnan(numbers)
