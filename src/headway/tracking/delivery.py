@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from headway.journal.shipper import Shipper
 from headway.journal.shipping import ShippingGroup
 from headway.tracking.blobs import LocalBlobs
 from headway.tracking.connection import RunConnection, RunSink
+from headway.tracking.progress import Left
 
 if TYPE_CHECKING:
     from headway.domain.facts import ArtifactMark
@@ -22,18 +22,6 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS = 15.0
 SLICE_SECONDS = 0.1
 """How often a wait for the end looks at how far it is."""
-
-
-@dataclass(frozen=True)
-class Left:
-    """What the server does not hold yet."""
-
-    bytes: int = 0
-    blobs: int = 0
-    artifacts: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.bytes or self.blobs or self.artifacts)
 
 
 class Delivery:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
-
-from headway.tracking.delivery import Left
 
 PATIENCE_SECONDS = 0.5
 """A wait that is over sooner shows nothing."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What the server does not hold yet."""
+
+    bytes: int = 0
+    blobs: int = 0
+    artifacts: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.bytes or self.blobs or self.artifacts)
 
 
 def say(text: str) -> None:
