@@ -21,6 +21,19 @@ ROOT = Path(__file__).parents[2]
 Script = Callable[..., str]
 
 
+def test_track_needs_no_server(tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADWAY_")}
+    command = [sys.executable, str(ROOT / "examples" / "track.py"), "--epochs", "2"]
+    done = subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^run \w+: 40 steps, accuracy 0\.\d+$", done.stdout, re.MULTILINE)
+    (run,) = headway.local_runs(tmp_path / ".headway")
+    assert run.config["epochs"] == 2
+    assert len(run.metrics("accuracy", stage="val").values) == 2
+    assert run.state.value == "complete"
+
+
 def test_submit_and_follow(script: Script) -> None:
     printed = script("examples/submit_and_follow.py")
 
