@@ -10,21 +10,26 @@ import hashlib
 from datetime import datetime, timedelta
 from typing import Any
 
+from headway.domain.artifacts import Artifact, ArtifactVersion
 from headway.domain.base import new_id, now
 from headway.domain.deployments import DeployedVersion, Deployment
 from headway.domain.events import Event
 from headway.domain.files import FileEntry
 from headway.domain.instances import InstanceType
 from headway.domain.jobs import Job, JobSpec, JobState, RoleSpec
+from headway.domain.lineage import Link, NodeKind, Relation
 from headway.domain.models import Model, ModelVersion
 from headway.domain.projects import Project
 from headway.domain.replicas import Attempt, Directive, OwnerKind, Replica
 from headway.domain.runs import Run, Stream
+from headway.domain.uploads import Upload, part_size
 from headway.domain.users import Member, Role, Token, TokenKind, User
 
 __all__ = [
     "JobState",
     "digest_of",
+    "make_artifact",
+    "make_artifact_version",
     "make_attempt",
     "make_deployment",
     "make_event",
@@ -32,6 +37,7 @@ __all__ = [
     "make_instance_type",
     "make_job",
     "make_job_spec",
+    "make_link",
     "make_member",
     "make_model",
     "make_model_version",
@@ -40,6 +46,7 @@ __all__ = [
     "make_run",
     "make_stream",
     "make_token",
+    "make_upload",
     "make_user",
     "moment",
 ]
@@ -199,3 +206,51 @@ def make_deployment(**fields: Any) -> Deployment:
 
 def make_event(**fields: Any) -> Event:
     return Event(**{"time": now(), "type": "job.state_changed", "subject_id": new_id("job"), **fields})
+
+
+def make_artifact(**fields: Any) -> Artifact:
+    defaults = {"id": new_id("art"), "project_id": "prj1", "name": new_id("data"), "created_at": now()}
+    return Artifact(**{**defaults, **fields})
+
+
+def make_artifact_version(**fields: Any) -> ArtifactVersion:
+    defaults = {
+        "id": new_id("av"),
+        "artifact_id": new_id("art"),
+        "project_id": "prj1",
+        "name": "data",
+        "version": 1,
+        "digest": digest_of(new_id("content").encode()),
+        "manifest": digest_of(new_id("manifest").encode()),
+        "entries": 1,
+        "size": 1,
+        "created_at": now(),
+        "created_by": "usr1",
+    }
+    return ArtifactVersion(**{**defaults, **fields})
+
+
+def make_link(**fields: Any) -> Link:
+    defaults = {
+        "project_id": "prj1",
+        "run_id": new_id("run"),
+        "kind": NodeKind.ARTIFACT_VERSION,
+        "other_id": new_id("av"),
+        "relation": Relation.INPUT,
+        "created_at": now(),
+    }
+    return Link(**{**defaults, **fields})
+
+
+def make_upload(**fields: Any) -> Upload:
+    defaults = {
+        "id": new_id("up"),
+        "project_id": "prj1",
+        "digest": digest_of(new_id("content").encode()),
+        "size": 1 << 25,
+        "part_size": part_size(1 << 25),
+        "place": "up-" + "0" * 32,
+        "created_at": now(),
+        "created_by": "usr1",
+    }
+    return Upload(**{**defaults, **fields})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headway.testing.storage.artifacts import ArtifactContract, BlobIndexContract
 from headway.testing.storage.events import EventContract
 from headway.testing.storage.folders import FolderContract
 from headway.testing.storage.leases import LeaseContract
@@ -25,5 +26,7 @@ class StorageContract(
     TextContract,
     FolderContract,
     SearchContract,
+    ArtifactContract,
+    BlobIndexContract,
 ):
     """Subclass it, and override the fixtures ``storage`` and, where several servers may share a database, ``peer``."""

@@ -42,6 +42,9 @@ NOUNS = [
     ),
     Noun("models", make.make_model, {"latest_version": 2, "aliases": {"best": 1}}),
     Noun("model_versions", make.make_model_version, {"labels": {"a": "b"}}),
+    Noun("artifacts", make.make_artifact, {"latest_version": 2, "aliases": {"best": 1}}),
+    Noun("artifact_versions", make.make_artifact_version, {"labels": {"a": "b"}, "metadata": {"n": 1.5}}),
+    Noun("uploads", make.make_upload, {"verified": True}),
     Noun("deployments", make.make_deployment, {"failures": 3, "environment": {"A": "b"}}),
 ]
 
@@ -50,6 +53,9 @@ UNIQUE: list[tuple[str, Callable[..., Any], dict[str, Any], dict[str, Any] | Non
     ("users", make.make_user, {"name": "same"}, None),
     ("models", make.make_model, {"name": "same", "project_id": "prj1"}, {"name": "same", "project_id": "prj2"}),
     ("model_versions", make.make_model_version, {"model_id": "m1", "version": 1}, {"model_id": "m2", "version": 1}),
+    ("artifacts", make.make_artifact, {"name": "s", "folder": "f"}, {"name": "s", "folder": "g"}),
+    ("artifact_versions", make.make_artifact_version, {"artifact_id": "a", "version": 1}, {"artifact_id": "b"}),
+    ("uploads", make.make_upload, {"digest": "ab" * 32}, {"digest": "ab" * 32, "project_id": "prj2"}),
     ("deployments", make.make_deployment, {"name": "same", "project_id": "p1"}, {"name": "same", "project_id": "p2"}),
 ]
 """Noun, factory, what must be unique, and what beside that is allowed."""
