@@ -126,7 +126,8 @@ class SqliteSeries(SqlSeries):
             if free == 0 or (quarter and free < max(_SPARE_PAGES, pages // 4)):
                 return
             try:
-                raw.execute("PRAGMA incremental_vacuum").fetchall()
+                # A script goes through all of its steps; execute would stop after the first page.
+                raw.executescript("PRAGMA incremental_vacuum;")
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             except sqlite3.OperationalError:
                 # A full disk, or a reader in the way: the pages are used again, or given back the next time.
