@@ -164,7 +164,15 @@ def _of_frame(frame: Any) -> list[_Column]:
             for level in levels
         ]
     # By place, since a frame may have one name twice; that is refused later, with its name.
-    return found + [(name, frame.iloc[:, place].tolist()) for place, name in enumerate(names)]
+    return found + [(name, _of_series(frame.iloc[:, place])) for place, name in enumerate(names)]
+
+
+def _of_series(series: Any) -> list[Any]:
+    """In columns of text and of categories NaN is how pandas writes that nothing is there."""
+    values: list[Any] = series.tolist()
+    if series.dtype.name in ("str", "string", "category"):
+        return [None if isinstance(value, float) and value != value else value for value in values]
+    return values
 
 
 def _of_mapping(data: Mapping[Any, Any]) -> list[_Column]:
