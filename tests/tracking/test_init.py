@@ -104,7 +104,7 @@ def test_a_directory_that_takes_nothing_is_left_for_another_one(tmp_path: Path) 
     )
     warnings = [line for line in ended.stderr.splitlines() if "takes no data" in line]
     assert len(warnings) == 1, ended.stderr
-    found = headway.LocalRun(headway.tracking.directory.RunDirectory(Path(ended.stdout.strip())))
+    found = headway.LocalRun.at(Path(ended.stdout.strip()))
     assert found.metrics("x").values == [1]
     for path in sorted(found.path.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()

@@ -41,6 +41,15 @@ class LocalRun:
     def __repr__(self) -> str:
         return f"LocalRun(id={self.id!r}, name={self.name!r}, state={self.state.value!r})"
 
+    @staticmethod
+    def at(path: Path) -> LocalRun:
+        """The run whose directory ``path`` is."""
+        return LocalRun(RunDirectory(path))
+
+    def journals(self, kind: str | None = None) -> list[Path]:
+        """Its journals, of one kind or all."""
+        return self._directory.journals(kind)
+
     def refresh(self) -> LocalRun:
         """The same run as it is now."""
         return LocalRun(self._directory)

@@ -14,13 +14,13 @@ from headway.journal.liveness import is_live
 from headway.journal.reader import read_header
 from headway.tracking.connection import RunConnection, is_skipped
 from headway.tracking.directory import RunDirectory
-from headway.tracking.progress import SendingBar, amount, on_terminal, say
+from headway.tracking.progress import Left, SendingBar, amount, on_terminal, say
 from headway.tracking.recorder import Author, Recorder
 
 if TYPE_CHECKING:
     from headway.domain.facts import ArtifactMark
     from headway.tracking.blobs import KeptBlob, LocalBlobs
-    from headway.tracking.delivery import Delivery, Left
+    from headway.tracking.delivery import Delivery
 
 
 @dataclass(frozen=True)
