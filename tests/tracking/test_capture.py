@@ -163,6 +163,17 @@ class TestSnapshot:
         assert found["untracked"][1]["executable"] is True
         assert "left_out" not in found
 
+    def test_a_home_under_version_control(
+        self, repository: Path, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(repository))
+        (repository / "diary.txt").write_text("private\n")
+        (repository / "notes.txt").write_text("two\n")
+        found = snapshot(repository, blobs)
+        assert found["dirty"] is True
+        assert "untracked" not in found
+        assert "home directory" in found["left_out"][0]["reason"]
+
     def test_names_of_every_kind(self, repository: Path, blobs: LocalBlobs) -> None:
         names = ["a b.py", "größe.py", 'quo"te.py', "back`tick.py", "-dash.py", "日本/語.py"]
         for name in names:

@@ -14,6 +14,7 @@ SECONDS = 10.0
 def installed_packages(seconds: float = SECONDS) -> dict[str, str]:
     """Name to version, sorted by name without regard to case. Of two of a name the one that is imported is told."""
     metadata: Any = import_quietly("importlib.metadata")
+    import_quietly("email.parser")  # which the former imports when it reads the first distribution
     deadline = time.monotonic() + seconds
     found: dict[str, tuple[str, str]] = {}
     for distribution in metadata.distributions():

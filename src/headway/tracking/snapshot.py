@@ -104,11 +104,23 @@ def take_snapshot(git: Git, root: Path, keep: KeepBlob, limits: SnapshotLimits |
     git.enter(root)
     git.without_filters()
     dirty, diff = _take_diff(git, root, snapshot)
-    untracked = _take_untracked(git, root, snapshot)
+    untracked: list[dict[str, Any]] = []
+    if _holds_home(root):
+        snapshot.leave_out("", "the untracked files of a repository that holds a home directory")
+    else:
+        untracked = _take_untracked(git, root, snapshot)
     found: dict[str, Any] = {"dirty": dirty, "diff": diff, "untracked": untracked, "left_out": snapshot.left_out}
     if snapshot.left_out_count:
         found["left_out_count"] = snapshot.left_out_count
     return {key: value for key, value in found.items() if value not in (None, [])}
+
+
+def _holds_home(root: Path) -> bool:
+    """Whether ``root`` is the account's home or above it: then most of what is untracked is no code of anybody's."""
+    try:
+        return Path.home().resolve().is_relative_to(root)
+    except RuntimeError:
+        return False
 
 
 _DIFF = (
