@@ -126,6 +126,15 @@ def test_the_difference_of_a_metric_is_a_number_where_both_have_one() -> None:
     assert difference(Change("loss", low, SeriesSummary(**summary("loss", "-Infinity")))) == -math.inf
 
 
+def test_a_mean_that_was_summed_in_another_order_is_the_same() -> None:
+    def known(mean: float | str) -> Known:
+        return Known(summary=RunSummary([SeriesSummary(**summary("loss", 1, mean=mean))]))
+
+    assert not compare(known(0.2152635532473897), known(0.21526355324738972))
+    assert not compare(known("NaN"), known("NaN"))
+    assert compare(known(0.2152635), known(0.2152636))
+
+
 def test_nested_settings_become_paths() -> None:
     assert flatten({"a": {"b": {"c": 1}, "d": {}}, "e": [{"f": 1}]}) == {"a.b.c": 1, "a.d": {}, "e": [{"f": 1}]}
 
@@ -353,7 +362,7 @@ def test_a_long_series_is_exported_from_the_disk_not_from_memory(
     tracemalloc.start()
     for block in source.blocks(tmp_path):
         assert len(block.line) <= POINTS_AT_ONCE
-        assert (block.line.values[0], block.line.times[-1]) == (seen, seen + len(block.line) - 1)
+        assert (block.line.value[0], block.line.time[-1]) == (seen, seen + len(block.line) - 1)
         seen += len(block.line)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -260,7 +260,8 @@ def _summary(stage: str, name: str, lines: Mapping[tuple[str, int | None], Point
     from headway.sdk.summaries import to_json_number
 
     points = [point for line in lines.values() for point in line]
-    last = max(points, key=lambda point: (point[0] is not None, point[0] or 0, point[2]))
+    # Of equal ones the latest logged, so the search begins at the end.
+    last = max(reversed(points), key=lambda point: (point[0] is not None, point[0] or 0, point[2]))
     numbers = [point[1] for point in points if not math.isnan(point[1])]
     finite = [number for number in numbers if math.isfinite(number)]
     return SeriesSummary(
