@@ -31,7 +31,7 @@ class Tracked(Protocol):
         metrics: Mapping[str, Any] | None = None,
         step: int | None = None,
         *,
-        type: str | None = None,  # noqa: A002 - the seed's word for a stage
+        type: str | None = None,
         epoch: float | None = None,
     ) -> None: ...
 

@@ -1,4 +1,4 @@
-"""LightGBM: ``lightgbm.train(..., valid_sets=[…], callbacks=[RoundCallback(run)])``, and the same keyword of ``fit`` and ``cv``."""
+"""LightGBM: ``lightgbm.train(..., valid_sets=[…], callbacks=[RoundCallback(run)])``; ``fit`` and ``cv`` take it, too."""
 
 from __future__ import annotations
 

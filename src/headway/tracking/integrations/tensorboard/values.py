@@ -22,6 +22,8 @@ class Medium:
     name: str
     type: EntryType
     content: Any
+    index: int | None = None
+    """Its place among several under one name."""
 
 
 @dataclass
@@ -110,10 +112,10 @@ class EventDecoder:
             content.media.append(Medium(tag, EntryType.TEXT, text))
         elif plugin == "images" and array.ndim == 1 and array.size >= 2:
             # A picture's width and height, and then one or more pictures.
-            content.media += [Medium(tag, EntryType.IMAGE, item) for item in array.tolist()[2:]]
+            content.media += _numbered(tag, EntryType.IMAGE, array.tolist()[2:])
         elif plugin == "audio":
             clips = array.reshape(array.shape[0], -1)[:, 0] if array.ndim else array.reshape(1)
-            content.media += [Medium(tag, EntryType.AUDIO, item) for item in clips.tolist()]
+            content.media += _numbered(tag, EntryType.AUDIO, clips.tolist())
         elif plugin == "histograms" and array.ndim == 2 and array.shape[1] == 3:
             edges = [*array[:, 0].tolist(), *array[-1:, 1].tolist()]
             self._add_histogram(tag, (edges, array[:, 2].tolist()), content)
@@ -125,7 +127,7 @@ class EventDecoder:
 
     def _add_histogram(self, tag: str, found: tuple[list[float], list[float]], content: EventContent) -> None:
         if found[1]:
-            content.media.append(Medium(tag, EntryType.HISTOGRAM, found))
+            content.media.append(Medium(tag, EntryType.HISTOGRAM, ascending(*found)))
         else:
             content.skipped["empty histogram"] += 1
 
@@ -142,6 +144,32 @@ def masked_checksum() -> Checksum:
         raise MissingExtraError("Importing TensorBoard logs", "tensorboard") from error
     found: Checksum = masked_crc32c
     return found
+
+
+def _numbered(tag: str, kind: EntryType, items: list[Any]) -> list[Medium]:
+    return [Medium(tag, kind, item, index if len(items) > 1 else None) for index, item in enumerate(items)]
+
+
+def ascending(edges: list[float], counts: list[float]) -> tuple[list[float], list[int | float]]:
+    """Edges that ascend, with the counts of buckets without any width in the bucket before or behind them.
+
+    >>> ascending([0.0, 0.0, 1.0, 1.0], [1.0, 2.0, 3.0]), ascending([2.0, 2.0], [5.0])
+    (([0.0, 1.0], [6]), ([1.5, 2.5], [5]))
+    """
+    found, totals, waiting = edges[:1], list[float](), 0.0
+    for edge, count in zip(edges[1:], counts, strict=True):
+        if edge > found[-1]:
+            found.append(edge)
+            totals.append(count + waiting)
+            waiting = 0.0
+        elif totals:
+            totals[-1] += count
+        else:
+            waiting += count
+    if not totals:
+        half = max(0.5, abs(found[0]) * 1e-6)
+        found, totals = [found[0] - half, found[0] + half], [waiting]
+    return found, [int(count) if float(count).is_integer() else count for count in totals]
 
 
 def _old_histogram(histogram: Any) -> tuple[list[float], list[float]]:
