@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from headway.storage.series import base
 from headway.storage.series.base import EntryFilter, EntryPlace, SeriesReader, SeriesWriter, StreamKey, StreamState
 from headway.storage.series.lines import ChainReader, find_lines
 from headway.storage.series.points import Points
-from headway.storage.series.rows import decode
+from headway.storage.series.rows import ROW_HEAD, decode
 from headway.storage.series.summaries import plain, summarise
 from headway.testing.faults import repetitions
 
@@ -111,9 +113,48 @@ class StreamWriter:
         if known is not None:
             return known
         number = self._schemas[stage, columns] = len(self._schemas) + 1
-        payload = {"id": number, "stage": stage, "columns": columns}
-        self.data += encode_frame(KIND_SCHEMA, json.dumps(payload).encode())
+        self.data += schema_frame(number, columns, stage)
         return number
+
+
+def many_rows(
+    schema: int,
+    columns: Sequence[Any],
+    *,
+    first_sequence: int = 1,
+    step: Any = None,
+    epoch: Any = None,
+    time: Any = 1_700_000_000_000,
+) -> bytes:
+    """The frames of many rows at once.
+
+    Args:
+        schema: Its number; the caller writes it first.
+        columns: An array of float64 or int64 for each column.
+        first_sequence: Of the first row.
+        step: An array of int64, or None.
+        epoch: An array of float64, or None.
+        time: Milliseconds: one number, or an array.
+    """
+    kind = np.dtype([*ROW_HEAD.descr, ("values", "<u8", (len(columns),))])
+    rows = np.zeros(len(columns[0]), kind)
+    rows["length"], rows["kind"], rows["schema"] = kind.itemsize - 8, KIND_ROW, schema
+    rows["sequence"] = np.arange(first_sequence, first_sequence + len(rows))
+    rows["time"] = np.asarray(time) * 1_000_000
+    rows["flags"] = (step is not None) | (epoch is not None) << 1
+    rows["step"] = 0 if step is None else step
+    rows["epoch"] = 0 if epoch is None else epoch
+    for place, column in enumerate(columns):
+        rows["values"][:, place] = column.view(np.uint64)
+    raw, size = memoryview(rows.tobytes()), kind.itemsize
+    rows["crc"] = [zlib.crc32(raw[at + 8 : at + size]) for at in range(0, len(raw), size)]
+    return rows.tobytes()
+
+
+def schema_frame(number: int, columns: Sequence[tuple[str, str]], stage: str | None = None) -> bytes:
+    """A schema as a frame: names, each with ``f`` or ``i``."""
+    payload = {"id": number, "stage": stage, "columns": columns}
+    return encode_frame(KIND_SCHEMA, json.dumps(payload).encode())
 
 
 def fold_all(series: SeriesWriter, state: StreamState, data: bytes, *, final: bool = False) -> StreamState:

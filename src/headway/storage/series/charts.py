@@ -13,17 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tsdownsample import M4Downsampler
 
 from headway.domain.metrics import Axis
-from headway.storage.series.arrays import Bits, Mask
+from headway.storage.series.arrays import Bits, Floats, Mask
 from headway.storage.series.axes import Span
 from headway.storage.series.base import Block, Chunk, Parts, SeriesSnapshot
 from headway.storage.series.lines import Chain, ChainReader, Line
 from headway.storage.series.points import Points
 from headway.storage.series.statistics import FINE, MARK, MARKS, MIDDLE, Bins
 
-_m4: Any = M4Downsampler()  # type: ignore[no-untyped-call]
 POINTS_A_PIXEL = 4
 BINS_A_PIXEL = 2
 """Bins that are wanted for each pixel, so that those at its edges do not blur it."""
@@ -110,27 +108,41 @@ def thin(points: Points, places: NDArray[Any], pixels: int) -> Points:
     return points.take(_chosen(places, points.numbers(), pixels))
 
 
-def _chosen(places: NDArray[Any], numbers: NDArray[np.float64], pixels: int) -> NDArray[np.int64]:
+def _chosen(places: NDArray[Any], numbers: Floats, pixels: int) -> NDArray[np.int64]:
+    """Of points in order the first, last, smallest and largest in each pixel, and the first NaN.
+
+    tsdownsample does nearly this, and panics or leaves points out where places repeat or lie far apart.
+    """
+    starts = _pixel_starts(places, pixels)
+    ends = np.append(starts[1:], len(places)) - 1
     undefined = np.isnan(numbers)
-    known = np.flatnonzero(~undefined) if undefined.any() else None
-    x, y = (places, numbers) if known is None else (places[known], numbers[known])
-    wanted = POINTS_A_PIXEL * pixels
-    chosen = np.arange(len(x))
-    if len(x) > wanted:
-        chosen = _m4.downsample(np.ascontiguousarray(x), np.ascontiguousarray(y), n_out=wanted)
-        chosen = np.unique(chosen.astype(np.int64))
-    if known is None:
-        return chosen
-    gaps = np.flatnonzero(undefined)
-    return np.union1d(known[chosen], gaps[_first_in_pixel(places[gaps], places[0], places[-1], pixels)])
+    found = [starts, ends]
+    if undefined.any():
+        gaps = np.flatnonzero(undefined)
+        found.append(gaps[_firsts(gaps, starts)])
+        low, high = np.where(undefined, np.inf, numbers), np.where(undefined, -np.inf, numbers)
+    else:
+        low = high = numbers
+    for values, ufunc in ((low, np.minimum), (high, np.maximum)):
+        extremes = ufunc.reduceat(values, starts)
+        at = np.flatnonzero((values == np.repeat(extremes, ends - starts + 1)) & ~undefined)
+        found.append(at[_firsts(at, starts)])
+    return np.unique(np.concatenate(found))
 
 
-def _first_in_pixel(places: NDArray[Any], low: Any, high: Any, pixels: int) -> NDArray[np.int64]:
-    """Of sorted places the first in each pixel between ``low`` and ``high``."""
-    width = float(high) - float(low)
-    share = (places.astype(np.float64) - float(low)) / (width or 1.0)
-    pixel = np.minimum((share * pixels).astype(np.int64), pixels - 1)
-    return np.flatnonzero(np.diff(pixel, prepend=-1))
+def _pixel_starts(places: NDArray[Any], pixels: int) -> NDArray[np.int64]:
+    """Where in sorted ``places`` each pixel begins that holds any."""
+    low, high = float(places[0]), float(places[-1])
+    # Halved, since the distance between two numbers may be larger than any number.
+    edges = (low / 2 + (high / 2 - low / 2) * (np.arange(1, pixels) / pixels)) * 2
+    found = np.unique(np.concatenate([[0], np.searchsorted(places, edges)]))
+    return found[found < len(places)].astype(np.int64)
+
+
+def _firsts(positions: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of ascending positions the indexes of those that are the first at or after a start."""
+    found = np.unique(np.searchsorted(positions, starts))
+    return found[found < len(positions)]
 
 
 @dataclass(frozen=True, eq=False)
