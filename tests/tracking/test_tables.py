@@ -166,7 +166,7 @@ class TestValues:
             {1, 2},
             np.complex128(1),
         ],
-        ids=repr,
+        ids=lambda value: type(value).__name__,
     )
     def test_what_is_refused_by_its_place(self, value: Any) -> None:
         with pytest.raises(InvalidRequestError, match=r"'x'"):
