@@ -45,6 +45,12 @@ def up(
             "--keep-failed-hours", min=0, help="How long workspaces of failed attempts are kept (default: 24)."
         ),
     ] = None,
+    run_lost_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--run-lost-seconds", min=0, help="After so long without a word a tracked run counts as lost (default: 60)."
+        ),
+    ] = None,
 ) -> None:
     """Start a server and stay with it until Ctrl-C.
 
@@ -60,6 +66,7 @@ def up(
         "allowed_hosts": tuple(allowed_host) if allowed_host else None,
         "allow_remote": allow_remote or None,
         "keep_failed_hours": keep_failed_hours,
+        "run_lost_seconds": run_lost_seconds,
     }
     _serve()({key: value for key, value in given.items() if value is not None})
 
