@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import weakref
 from types import TracebackType
 from typing import Any, NoReturn, Protocol
@@ -35,6 +36,8 @@ def watch(run: Ending) -> None:
     global _installed
     if not _installed:
         _installed = True
+        # Twice: an interrupt may come before the first call has begun anything, and the second one finds what is left.
+        atexit.register(_end_all)
         atexit.register(_end_all)
         os.register_at_fork(after_in_child=_enter_children)
         _chain_excepthook()
@@ -86,7 +89,8 @@ def _chain_exit() -> None:
 
     def note(status: Any = None, /) -> NoReturn:
         global _reason
-        _reason = exit_reason(status)
+        if threading.current_thread() is threading.main_thread():  # elsewhere it ends no more than that thread
+            _reason = exit_reason(status)
         before(status)
 
     sys.exit = note

@@ -248,8 +248,8 @@ class Recorder:
     def _release(self, held: _Held) -> None:
         """Close a journal; when its file is gone, what was in it is written to a new one of the same name."""
         held.writer.close()
-        self._counted = _added(self._counted, _counters(held.writer))
         self._held.remove(held)
+        self._counted = _added(self._counted, _counters(held.writer))
         if held.writer is self._metrics:
             self._metrics = None
             self.write = self._begin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from html import escape
@@ -328,17 +328,21 @@ class TrackedRun:
             return
         self._state, self._finished_at = state, now()
         endings.forget(self)
-        self._attachments.stop()
         self._recorder = _Nowhere(self.id)
+        said = {"type": "state", "state": state.value, "reason": reason}
+        hurried = _despite_interrupts(self._attachments.stop)
         share = self._share
         if share is None:
             return
-        said = {"type": "state", "state": state.value, "reason": reason}
-        share.close([] if share.inherited else [{key: value for key, value in said.items() if value is not None}])
+        facts = [] if share.inherited else [{key: value for key, value in said.items() if value is not None}]
+        hurried |= _despite_interrupts(lambda: share.close(facts))
+        patience = 0.0 if hurried else min(timeout, QUICK_SECONDS) if share.inherited else timeout
         try:
-            share.deliver(min(timeout, QUICK_SECONDS) if share.inherited else timeout)
+            share.deliver(patience)
         finally:
             share.stop()
+        if hurried:
+            raise KeyboardInterrupt
 
     def _fact(self, fact: Mapping[str, Any]) -> None:
         if self._state is not RunState.RUNNING:
@@ -391,6 +395,17 @@ def _finished(run: str) -> ConflictError:
     return ConflictError(
         f"The run {run!r} is finished.", hint="Continue it with headway.load_run, or begin another one."
     )
+
+
+def _despite_interrupts(step: Callable[[], object]) -> bool:
+    """Do something that takes no time worth mentioning and can be done again, to its end; whether Ctrl-C was pressed."""
+    hurried = False
+    while True:
+        try:
+            step()
+            return hurried
+        except KeyboardInterrupt:
+            hurried = True
 
 
 class _Nowhere:
