@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import queue
 import random
 import shutil
 import signal
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 from headway.errors import ConflictError
 from headway.journal.reader import read_frames
 from headway.journal.rows import RowDecoder
-from headway.tracking.integrations.tensorboard import ImportReport, import_directory
+from headway.tracking.integrations.tensorboard import ImportedRun, ImportReport, import_directory, importing
 from headway.tracking.integrations.tensorboard.records import RecordReader
 from headway.tracking.integrations.tensorboard.values import masked_checksum
 from headway.tracking.local import LocalRun, find_local
@@ -450,23 +451,32 @@ class TestDamage:
 class TestKilled:
     PROGRAM = textwrap.dedent("""
         import sys
-        from headway.tracking.integrations.tensorboard import importing
-        from headway.tracking.integrations.tensorboard import destination
+        from headway.tracking.integrations.tensorboard import destination, importing
+
         destination.CHECKPOINT_ROWS = 7
-        print("ready", flush=True)
+        write = destination.Destination.write
+
+        def write_and_say(self, event):
+            write(self, event)
+            if not said:
+                said.append(True)
+                print("writing", flush=True)
+
+        said = []
+        destination.Destination.write = write_and_say
         importing.import_directory(sys.argv[1], dir=sys.argv[2], project="digits", mode="offline")
     """)
 
     def test_an_import_killed_at_any_instant_goes_on_without_loss_or_doubles(self, logs, tmp_path) -> None:
-        count = 4000
+        count = 5000
         for number in (1, 2):
             file = events_file(logs, number)
             file.add(
                 *(event(step, loss=float(step), other=1.0) for step in range(number * count, number * count + count))
             )
         here, chance, kills = tmp_path / "here", random.Random(11), 0
-        for _ in range(40 if FULL else 6):
-            kills += self.run_and_kill(logs, here, chance.uniform(0.0, 0.5))
+        for _ in range(40 if FULL else 5):
+            kills += self.run_and_kill(logs, here, chance.uniform(0.0, 0.05))
         report = import_directory(logs, dir=here, project="digits", mode="offline")
         assert len(report.runs) == 1
         steps = sorted(point[0] for point in points(only_run(report), "loss"))
@@ -488,3 +498,161 @@ class TestKilled:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+
+
+class TestFollowing:
+    def test_what_is_written_meanwhile_is_taken_in_the_order_written(self, logs, take) -> None:
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        seen: queue.Queue[ImportedRun] = queue.Queue()
+        stop = threading.Event()
+        reports: list[ImportReport] = []
+        follower = threading.Thread(target=lambda: reports.append(take(follow=True, stop=stop, on_run=seen.put)))
+        follower.start()
+        try:
+            writer = EventFileWriter(str(logs / "later"))
+            for step in range(3):
+                writer.add_event(event(step, loss=float(step)))
+                writer.flush()
+                run = seen.get(timeout=60)
+                while run.points <= step:
+                    run = seen.get(timeout=60)
+                assert [point[0] for point in points(find_local(run.path), "loss")] == list(range(step + 1))
+                assert find_local(run.path).state.value == "running"
+            writer.close()
+        finally:
+            stop.set()
+            follower.join(60)
+        assert not follower.is_alive()
+        assert only_run(reports[0]).state.value == "complete"
+
+    def test_it_ends_by_itself_when_nothing_comes(self, logs, take) -> None:
+        events_file(logs).add(event(1, loss=1.0))
+        assert take(follow=True, idle=0).runs[0].points == 1
+
+    def test_many_runs_do_not_keep_many_files_open(self, logs, take, monkeypatch) -> None:
+        import psutil
+
+        monkeypatch.setattr(importing, "OPEN_RUNS", 2)
+        for number in range(20):
+            events_file(logs / str(number), number).add(event(1, loss=1.0))
+        opened: list[int] = []
+
+        class LookOnce(threading.Event):
+            def wait(self, timeout: float | None = None) -> bool:
+                opened.append(len([file for file in psutil.Process().open_files() if file.path.endswith(".hwj")]))
+                return True
+
+        report = take(follow=True, stop=LookOnce())
+        assert len(report.runs) == 20
+        assert opened[0] <= 2 * 2
+        assert {find_local(run.path).state.value for run in report.runs} == {"complete"}
+
+
+class TestRefusals:
+    def test_no_directory(self, logs, take) -> None:
+        logs.rmdir()
+        with pytest.raises(NotFoundError, match="no directory"):
+            take()
+
+    def test_no_event_files(self, take) -> None:
+        with pytest.raises(NotFoundError, match="no event file"):
+            take()
+
+    @pytest.mark.parametrize("options", [{"mode": "disabled"}, {"idle": -1}, {"project": "a\nb"}])
+    def test_arguments_that_are_wrong(self, logs, options) -> None:
+        with pytest.raises(InvalidRequestError):
+            import_directory(logs, **{"project": "digits", **options})
+
+    def test_without_the_package(self, logs, take, monkeypatch) -> None:
+        for name in ("tensorboard.compat.tensorflow_stub.pywrap_tensorflow", "tensorboard"):
+            monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(MissingExtraError, match=r"headway\[tensorboard\]"):
+            take()
+
+
+class TestServer:
+    def test_a_directory_is_sent_and_followed_there(self, logs, tmp_path, running_server) -> None:
+        from headway import Client
+
+        file = events_file(logs)
+        file.add(*(event(step, loss=float(step)) for step in range(10)))
+        with Client(running_server.url, token=running_server.token) as client:
+            client.projects.create("imported")
+            options: dict[str, Any] = {
+                "dir": tmp_path / "here",
+                "url": running_server.url,
+                "token": running_server.token,
+            }
+            first = import_directory(logs, project="imported", **options)
+            assert first.ok, first
+            assert first.runs[0].synced
+            file.add(event(10, loss=10.0))
+            again = import_directory(logs, project="imported", **options)
+            assert again.ok, again
+            run = client.runs.get(first.runs[0].id)
+            assert (run.name, run.state.value) == ("logs", "complete")
+            assert run.created_at.timestamp() == T0
+            assert client.runs.metrics(run.id, "loss").values == [float(step) for step in range(11)]
+
+    def test_a_server_that_does_not_answer_is_reported_and_nothing_is_lost(self, logs, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr(importing, "SEND_SECONDS", 0.0)
+        events_file(logs).add(event(1, loss=1.0))
+        report = import_directory(
+            logs, project="imported", dir=tmp_path / "here", url="http://127.0.0.1:9", token="hw_nothing"
+        )
+        assert not report.ok
+        assert not report.runs[0].synced
+        assert points(only_run(report), "loss")[0][:2] == (1, 1.0)
+
+
+class TestCommand:
+    @pytest.fixture
+    def headway(self, tmp_path: Path) -> Any:
+        variables = {**os.environ, "HEADWAY_DIR": str(tmp_path / "here"), "HEADWAY_CONFIG": str(tmp_path / "none.yaml")}
+
+        def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "headway", *arguments]
+            return subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+        return run
+
+    def test_json_says_what_was_taken(self, logs, headway) -> None:
+        events_file(logs).add(event(1, loss=1.0))
+        found = headway("import", "tensorboard", str(logs), "--project", "digits", "--json")
+        assert found.returncode == 0, found.stderr
+        (run,) = json.loads(found.stdout)["runs"]
+        assert (run["name"], run["points"], run["is_new"]) == ("logs", 1, True)
+
+    def test_a_table_for_people_and_a_line_for_what_was_followed(self, logs, headway) -> None:
+        file = events_file(logs)
+        file.add(event(1, loss=1.0))
+        with file.path.open("ab") as writing:
+            writing.write(b"half")
+        found = headway("import", "tensorboard", str(logs))
+        assert found.returncode == 0, found.stderr
+        assert "4 bytes cut off" in found.stdout
+        file.path.write_bytes(file.path.read_bytes()[:-4])
+        file.add(event(2, loss=1.0))
+        followed = headway("import", "tensorboard", str(logs), "--follow", "--idle", "0")
+        assert followed.returncode == 0, followed.stderr
+        assert "logs: 1 points more" in followed.stderr
+
+    def test_ctrl_c_ends_following_well(self, logs, tmp_path) -> None:
+        events_file(logs).add(event(1, loss=1.0))
+        command = [sys.executable, "-m", "headway", "import", "tensorboard", str(logs), "--follow", "--json"]
+        variables = {**os.environ, "HEADWAY_DIR": str(tmp_path / "here"), "HEADWAY_CONFIG": str(tmp_path / "none.yaml")}
+        with subprocess.Popen(command, env=variables, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                run = json.loads(process.stdout.readline())
+                process.send_signal(signal.SIGINT)
+                assert process.wait(60) == 0
+            finally:
+                process.kill()
+        assert find_local(run["path"]).state.value == "complete"
+
+    def test_nothing_there(self, tmp_path, headway) -> None:
+        found = headway("import", "tensorboard", str(tmp_path / "nowhere"))
+        assert found.returncode == 4
+        assert "There is no directory" in found.stderr

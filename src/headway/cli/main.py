@@ -14,6 +14,7 @@ from headway.cli import (
     deploy,
     errors,
     event,
+    importing,
     instance_type,
     job,
     lineage,
@@ -40,6 +41,7 @@ for single in (up, account, overview, sync, predict, processes):
     single.register(app)
 app.add_typer(project.app, name="project")
 app.add_typer(tracked.app, name="run")
+app.add_typer(importing.app, name="import")
 app.add_typer(job.app, name="job")
 app.command("logs")(job.logs)
 app.add_typer(model.app, name="model")

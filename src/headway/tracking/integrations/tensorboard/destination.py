@@ -155,6 +155,7 @@ class Destination:
         if self._pass_over:
             self._pass_over -= 1
             self._in_event += 1
+            self.progress.rows += 1  # of the journal that was written then; a new one begins only after these
             return False
         return True
 
