@@ -345,7 +345,20 @@ class TestHistograms:
         assert histogram(np.array([True, False]))["count"] == 2
 
     @pytest.mark.parametrize(
-        "values", [[], [math.nan], [5], [0.0], [1e308, -1e308], [1, 1 + 2**-52], [5e-324, 0], [1.7976931348623157e308]]
+        "values",
+        [
+            [],
+            [math.nan],
+            [5],
+            [0.0],
+            [1e308, -1e308],
+            [1, 1 + 2**-52],
+            [5e-324, 0],
+            [1.7976931348623157e308],
+            [0.0, 1.7976931348623157e308],
+            [1e-300, 2e-300],
+            [1.7976931348623157e308, 1.7976931348623155e308],
+        ],
     )
     def test_odd_ranges(self, values: list[float]) -> None:
         found = histogram(values)

@@ -15,6 +15,7 @@ from headway.tracking.media import Media
 
 DEFAULT_BINS = 64
 MAX_BINS = 4096
+_HUGE, _SCALE = 1e300, 2.0**16
 MEDIA_TYPE = "application/vnd.headway.histogram+json"
 
 
@@ -92,15 +93,15 @@ def _counted(finite: Any, bins: int) -> tuple[list[int], list[float]]:
     low, high = float(finite.min()), float(finite.max())
     if low == high:
         low, high = _around(low)
-    if not math.isfinite(high - low):
-        counts, halves = numpy.histogram(finite / 2, bins, (low / 2, high / 2))
-        return counts.tolist(), (halves * 2).tolist()
+    # NumPy multiplies by the number of bins; a power of two changes no digit of numbers as large as these.
+    scale = _SCALE if max(-low, high) > _HUGE else 1.0
+    finite, low, high = finite / scale, low / scale, high / scale
     try:
         counts, edges = numpy.histogram(finite, bins, (low, high))
     except ValueError:
         # The values lie so close that there are not so many numbers between them.
         counts, edges = numpy.histogram(finite, numpy.unique(numpy.linspace(low, high, bins + 1)))
-    return counts.tolist(), edges.tolist()
+    return counts.tolist(), (edges * scale).tolist()
 
 
 def _around(value: float) -> tuple[float, float]:
