@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -186,7 +187,7 @@ def test_every_level_draws_the_same_outline(scene: Scene) -> None:
     for pixels in (1, 2, 30, 200):
         (picture,) = scene.picture("long", Window(Axis.STEP), pixels)
         edges = np.linspace(truth.step[0], truth.step[-1], pixels + 1)
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             # What a bin at the edge holds may lie on either side of it.
             wide = 3 * (65_536 if pixels < 3 else 4096 if pixels < 37 else 256)
             numbers = truth.value[(truth.step >= low - wide) & (truth.step <= high + wide)]
@@ -304,9 +305,8 @@ def test_a_later_attempt_hides_what_it_repeats(resumed: Any) -> None:
     assert (summary.count, summary.last_step) == (151_000, 150_999)
     assert summary.max == summary.last == 2_000_000 + 150_999 / 2
     assert summary.min == 0.0
-    kept = np.concatenate(
-        [np.arange(60_000) / 2, np.arange(60_000, 150_000) / 2 + 1e6, np.arange(150_000, 151_000) / 2 + 2e6]
-    )
+    steps = np.arange(151_000)
+    kept = steps / 2 + 1e6 * (steps >= 60_000) + 1e6 * (steps >= 150_000)
     assert summary.mean == pytest.approx(kept.mean())
 
 
