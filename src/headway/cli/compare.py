@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def diff(
-    a: Annotated[str, typer.Argument(help="Run id.")],
-    b: Annotated[str, typer.Argument(help="Run id.")],
+    a: Annotated[str, typer.Argument(help="Run id, or a name that only one run has.")],
+    b: Annotated[str, typer.Argument(help="Run id, or a name that only one run has.")],
     local: LocalOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -152,19 +152,27 @@ def _encodable(text: str) -> bool:
 
 
 def export(
-    runs: Annotated[list[str], typer.Argument(help="Run ids.")],
+    *,
+    runs: Annotated[list[str] | None, typer.Argument(help="Run ids, or names that only one run has.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file: .parquet, .csv or .ndjson.")],
     file_format: Annotated[
         str | None, typer.Option("--format", help="parquet, csv or ndjson, whatever the file is called.")
+    ] = None,
+    filter_text: Annotated[
+        str | None, typer.Option("--filter", help="All runs that this holds of, instead of ids.")
     ] = None,
     local: LocalOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write every point of runs to a file that loses nothing: all ranks, all attempts, system metrics too."""
+    from headway.errors import InvalidRequestError
     from headway.sdk.export import export_points
 
+    if bool(runs) is (filter_text is not None):
+        raise InvalidRequestError("An export needs either run ids or --filter.")
     with finding(local) as finder:
-        sources = (finder.find(run).points() for run in runs)
+        found = finder.search(filter_text) if filter_text is not None else map(finder.find, runs or ())
+        sources = (run.points() for run in found)
         path = export_points(sources, output, format=file_format)
     if as_json:
         print_json({"path": str(path), "size": path.stat().st_size})

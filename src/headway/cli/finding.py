@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -12,6 +12,7 @@ from headway.cli.options import connected
 from headway.cli.output import note
 
 if TYPE_CHECKING:
+    from headway.errors import NotFoundError
     from headway.sdk.views import RunView
     from headway.tracking.views import LocalView
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 LocalOption = Annotated[
     bool, typer.Option("--local", help="Runs in HEADWAY_DIR or .headway here; so it is where no server is configured.")
 ]
-RunArgument = Annotated[str, typer.Argument(help="Run id.")]
+RunArgument = Annotated[str, typer.Argument(help="Run id, or a name that only one run has.")]
 
 
 def is_local(asked: bool) -> bool:
@@ -55,12 +56,45 @@ class Finder:
         try:
             found: FoundRun = self._client.runs.get(run)
         except NotFoundError as error:
-            if run in {each.id for each in local_runs_here()}:
-                raise NotFoundError(
-                    f"The server has no run {run!r}; one lies here.", hint="Add --local, or run `headway sync`."
-                ) from error
-            raise
+            named = self._named(run)
+            if named is None:
+                raise _elsewhere(run, error) from error
+            return named
         return found
+
+    def search(self, filter_text: str) -> Iterable[FoundRun]:
+        """All runs that the filter holds of."""
+        if self._client is None:
+            from headway.tracking.views import local_table
+
+            found: Iterable[Any] = local_table(local_runs_here(), filter_text).runs
+        else:
+            found = self._client.runs.query(filter_text)
+        return found
+
+    def _named(self, name: str) -> FoundRun | None:
+        """The only run of that name in the project; NotFoundError when there are several."""
+        from headway.errors import NotFoundError
+
+        quoted = name.replace("'", "''")
+        found = [*self._client.runs.query(f"name = '{quoted}'", limit=5)]
+        if len(found) > 1:
+            raise NotFoundError(
+                f"Several runs are called {name!r}.", hint=f"Their ids: {', '.join(each.id for each in found)}."
+            )
+        return found[0] if found else None
+
+
+def _elsewhere(run: str, error: NotFoundError) -> NotFoundError:
+    """The error, saying that the run lies here if it does."""
+    from headway.errors import NotFoundError
+    from headway.tracking.directory import base_directory, run_directories
+
+    if run in {each.id for each in run_directories(base_directory())}:
+        return NotFoundError(
+            f"The server has no run {run!r}, but one lies here.", hint="Add --local, or run `headway sync`."
+        )
+    return error
 
 
 def find_local(run: str) -> LocalView:
@@ -82,11 +116,15 @@ def find_local(run: str) -> LocalView:
 
 
 def remark_on_local() -> None:
-    """Say on stderr how many runs lie here that the server does not have yet."""
-    waiting = [each for each in local_runs_here() if not each.synced]
-    if waiting:
-        lie = "run lies" if len(waiting) == 1 else "runs lie"
-        note(f"{len(waiting)} {lie} in {_where()} and did not reach the server yet: `headway sync` sends them.")
+    """Say on stderr how many runs lie here that have ended and did not reach the server."""
+    from headway.tracking.directory import base_directory, run_directories
+    from headway.tracking.local import LocalRun
+
+    unsent = [each for each in run_directories(base_directory()) if not each.read_target().synced]
+    count = sum(not LocalRun(each).is_live for each in unsent)
+    if count:
+        runs = "1 run lies" if count == 1 else f"{count} runs lie"
+        note(f"{runs} in {_where()} and did not reach the server yet: `headway sync` sends what is missing.")
 
 
 def local_runs_here() -> list[LocalView]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from headway.domain.filters import parse_filter, parse_order
 from headway.domain.runs import Run, RunRow
 from headway.errors import InvalidRequestError
 from headway.sdk.compare import Comparable, RunDiff, compare
@@ -14,6 +15,14 @@ from headway.sdk.resources.metrics import RUNS, points_of, run_address
 from headway.sdk.summaries import RunSummary
 from headway.sdk.tables import RunTable, check_column
 from headway.sdk.views import RunView
+
+
+def check_search(filter: str | None, order_by: str | None) -> None:
+    """InvalidRequestError when a filter or an order cannot be understood; said before anything is sent."""
+    if filter is not None:
+        parse_filter(filter)
+    if order_by is not None:
+        parse_order(order_by)
 
 
 class RunComparisons(Resource):
@@ -47,6 +56,7 @@ class RunComparisons(Resource):
         """
         for column in columns or ():
             check_column(column)
+        check_search(filter, order_by)
         query = {
             "project": self._scope(project),
             "filter": filter,
