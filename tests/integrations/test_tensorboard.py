@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headway.errors import ConflictError
+from headway.errors import ConflictError, InvalidRequestError, MissingExtraError, NotFoundError
 from headway.journal.reader import read_frames
 from headway.journal.rows import RowDecoder
 from headway.tracking.integrations.tensorboard import ImportedRun, ImportReport, import_directory, importing

@@ -120,13 +120,13 @@ class Destination:
         self.progress.reading = reading
         self.progress.save(self.directory.path)
 
-    def close(self, *, ended: bool) -> None:
-        """Close the journals; with ``ended`` the run is complete, as of its last event."""
+    def close(self, *, ended: bool, save: bool = True) -> None:
+        """Close the journals, and ``save`` the progress; with ``ended`` the run is complete, as of its last event."""
         try:
             if ended and not self.progress.ended:
                 self._fact({"type": "state", "state": "complete"}, self.progress.latest or None)
                 self.progress.ended = True
-            if self.is_open:
+            if save and self.is_open:
                 self.checkpoint(self.progress.reading)
         finally:
             for writer in (self._metrics, self._facts):

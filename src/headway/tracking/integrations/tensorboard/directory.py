@@ -65,6 +65,7 @@ class EventDirectory:
         target: Target,
         name: str,
         checksum: Callable[[bytes], int],
+        is_due: Callable[[], bool],
     ) -> None:
         self.path, self.run, self.name = path, run, name
         self.is_new = self.synced = False
@@ -77,6 +78,7 @@ class EventDirectory:
         self.destination = Destination(run, progress, target)
         self._beaten_at = time.monotonic()
         self._checksum = checksum
+        self._is_due = is_due
         self._sizes: dict[str, int] = {}
         self._left: dict[str, int] = {}
         self._corrupt: Counter[str] = Counter()
@@ -87,10 +89,10 @@ class EventDirectory:
         self.is_new = True
         self.destination.introduce(self.name, f"Imported from {self.path}"[:1000])
 
-    def close(self) -> None:
-        """Let go of the run."""
+    def close(self, *, save: bool = True) -> None:
+        """Let go of the run; without ``save`` the next import finds out what was written last."""
         with self._hold:
-            self.destination.close(ended=False)
+            self.destination.close(ended=False, save=save)
 
     def beat(self, connection: Connection) -> None:
         """Tell the server, from time to time, that the run is being written although it is quiet."""
@@ -162,6 +164,9 @@ class EventDirectory:
                 self._skipped.update(event.skipped)
                 self.destination.write(event)
             self.destination.advance(item, reader.offset, decoder.tags)
+            if self._is_due():
+                self._sizes.pop(name, None)  # there is more
+                return
         self.destination.advance(item, reader.offset, decoder.tags)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from headway.config import Connection, default_project, look_up
 from headway.domain.base import Record, new_id, parse_request
@@ -94,29 +96,64 @@ def import_directory(
     if idle is not None and not idle >= 0:
         raise InvalidRequestError(f"idle must be at least 0 seconds, not {idle!r}.")
     place = _place(project, dir, mode, url, token)
-    with Importer(source, place, on_run) as importer:
-        importer.look(last=not follow)
-        if follow:
-            _follow(importer, idle, stop or threading.Event())
+    if follow:
+        with _Ending(stop) as ending, Importer(source, place, on_run, ending.is_due) as importer:
+            _follow(importer, idle, ending)
             importer.finish()
-        elif not importer.found:
+            return importer.report()
+    with Importer(source, place, on_run) as importer:
+        importer.look(last=True)
+        if not importer.found:
             raise NotFoundError(
                 f"There is no event file in {str(path)!r}.", hint="Their names begin with events.out.tfevents."
             )
         return importer.report()
 
 
-def _follow(importer: Importer, idle: float | None, stop: threading.Event) -> None:
-    """Look again and again. Ctrl-C is how people end it."""
+def _follow(importer: Importer, idle: float | None, ending: _Ending) -> None:
+    """Look again and again."""
     latest = time.monotonic()
-    try:
-        while not stop.wait(LOOK_SECONDS):
-            if importer.look():
-                latest = time.monotonic()
-            elif idle is not None and time.monotonic() - latest >= idle:
-                return
-    except KeyboardInterrupt:
-        return
+    while True:
+        if importer.look():
+            latest = time.monotonic()
+        elif idle is not None and time.monotonic() - latest >= idle:
+            return
+        if ending.wait(LOOK_SECONDS):
+            return
+
+
+class _Ending:
+    """Says when following ends: by the caller's event, or by Ctrl-C, which in here does not interrupt anything halfway. A
+    second Ctrl-C does what it always does."""
+
+    def __init__(self, stop: threading.Event | None) -> None:
+        self._stop = stop or threading.Event()
+        self._interrupted = False
+        self._before: Any = None
+
+    def __enter__(self) -> _Ending:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def is_due(self) -> bool:
+        return self._interrupted or self._stop.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._stop.wait(seconds) or self.is_due()
+
+    def _interrupt(self, _number: int, _frame: object) -> None:
+        # Not an event: the handler may run while this very thread holds the event's lock.
+        self._interrupted = True
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +187,14 @@ def _place(
 class Importer:
     """Takes what is new in a directory, at every :meth:`look`. A context manager, which lets go of the runs."""
 
-    def __init__(self, source: Path, place: _Place, on_run: Callable[[ImportedRun], None] | None = None) -> None:
+    def __init__(
+        self,
+        source: Path,
+        place: _Place,
+        on_run: Callable[[ImportedRun], None] | None = None,
+        is_due: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._is_due = is_due
         self._source = source
         self._place = place
         self._on_run = on_run
@@ -162,10 +206,11 @@ class Importer:
     def __enter__(self) -> Importer:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         with ExitStack() as stack:
             for directory in self._directories.values():
-                stack.callback(directory.close)
+                # Where it was interrupted it may be between a row and its account; what was saved last is right.
+                stack.callback(directory.close, save=kind is None)
 
     @property
     def found(self) -> bool:
@@ -184,6 +229,8 @@ class Importer:
                     self._on_run(directory.told())
             if last:
                 self._finish(directory)
+            if self._is_due():
+                break
         self._rest()
         return is_new
 
@@ -231,7 +278,9 @@ class Importer:
                 progress.source = str(path)
             else:
                 progress = Progress(str(path), self._place.project, {name: FileProgress() for name in files})
-            directory = EventDirectory(path, run, progress, self._place.target, name[-256:], self._checksum)
+            directory = EventDirectory(
+                path, run, progress, self._place.target, name[-256:], self._checksum, self._is_due
+            )
             self._directories[path] = directory
             if is_new:
                 directory.introduce()
