@@ -27,12 +27,14 @@ class Ending(Protocol):
 
 
 _alive: weakref.WeakSet[Ending] = weakref.WeakSet()
+_let_go: list[Ending] = []
+"""What nobody else holds any more."""
 _installed = False
 _reason: str | None = None
 
 
-def watch(run: Ending) -> None:
-    """Have ``run`` ended with the program, at the latest."""
+def watch(run: Ending, *, keep: bool = False) -> None:
+    """Have ``run`` ended with the program, at the latest; with ``keep`` nobody else needs to hold it."""
     global _installed
     if not _installed:
         _installed = True
@@ -43,11 +45,15 @@ def watch(run: Ending) -> None:
         _chain_excepthook()
         _chain_exit()
     _alive.add(run)
+    if keep:
+        _let_go.append(run)
 
 
 def forget(run: Ending) -> None:
     """It ended by itself."""
     _alive.discard(run)
+    if run in _let_go:
+        _let_go.remove(run)
 
 
 def describe(error: BaseException) -> str:
@@ -66,6 +72,7 @@ def exit_reason(code: Any) -> str | None:
 def _end_all() -> None:
     for run in list(_alive):
         run._end_with_program(_reason)
+        forget(run)
 
 
 def _enter_children() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,8 @@ def _check_resume(options: Options, directory: RunDirectory, token: str) -> None
     others = {number: made_by for number, made_by in directory.attempts().items() if made_by != token}
     exists = bool(others) or (directory.exists() and not directory.attempts())
     if not exists and options.mode == "online" and options.connection is not None:
-        exists = RunConnection(options.connection, None).find(options.id) is not None
+        with closing(RunConnection(options.connection, None)) as asked:
+            exists = asked.find(options.id) is not None
     if exists and options.resume == "never":
         raise ConflictError(f"There is a run {options.id!r} already.", hint="Pass another id, or resume='allow'.")
     if not exists and options.resume == "must":

@@ -20,12 +20,11 @@ from headway.tracking import endings
 from headway.tracking.attachments import Attachments
 from headway.tracking.hyperparameters import Config, spelled
 from headway.tracking.recorder import Recorder
-from headway.tracking.share import Share
+from headway.tracking.share import FINISH_SECONDS, Share
 
 if TYPE_CHECKING:
     from headway.domain.facts import ArtifactMark
 
-FINISH_SECONDS = 30.0
 QUICK_SECONDS = 2.0
 """How long a forked child waits for its rest; the process that forked it sends what is left."""
 ENDS = {"complete": RunState.COMPLETE, "error": RunState.ERROR}
@@ -287,7 +286,7 @@ class TrackedRun:
 
     def __del__(self) -> None:
         if getattr(self, "_config", None) is not None:  # it was made in full
-            self._end_quietly(None, 0.0)
+            self._end_quietly(None, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For spawned processes: they write streams of their own, into the same attempt."""
@@ -315,7 +314,7 @@ class TrackedRun:
             self._recorder = self._share.recorder
             self._attachments = Attachments()
 
-    def _end_quietly(self, reason: str | None, timeout: float) -> None:
+    def _end_quietly(self, reason: str | None, timeout: float | None) -> None:
         try:
             self._finish(RunState.ERROR if reason is not None else RunState.COMPLETE, reason, timeout)
         except KeyboardInterrupt:
@@ -323,7 +322,8 @@ class TrackedRun:
         except Exception:
             log.exception("run %s could not be finished", self.id)
 
-    def _finish(self, state: RunState, reason: str | None, timeout: float) -> None:
+    def _finish(self, state: RunState, reason: str | None, timeout: float | None) -> None:
+        """Without a timeout nothing is waited for now: the program's end does."""
         if self._state is not RunState.RUNNING:
             return
         self._state, self._finished_at = state, now()
@@ -336,6 +336,9 @@ class TrackedRun:
             return
         facts = [] if share.inherited else [{key: value for key, value in said.items() if value is not None}]
         hurried |= _despite_interrupts(lambda: share.close(facts))
+        if timeout is None:
+            share.let_go()
+            return
         patience = 0.0 if hurried else min(timeout, QUICK_SECONDS) if share.inherited else timeout
         try:
             share.deliver(patience)

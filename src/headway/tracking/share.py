@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from headway.errors import HeadwayError
 from headway.journal.codec import JournalHeader
 from headway.journal.liveness import is_live
 from headway.journal.reader import read_header
+from headway.tracking import endings
 from headway.tracking.connection import RunConnection, is_skipped
 from headway.tracking.directory import RunDirectory
 from headway.tracking.progress import Left, SendingBar, amount, on_terminal, say
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from headway.domain.facts import ArtifactMark
     from headway.tracking.blobs import KeptBlob, LocalBlobs
     from headway.tracking.delivery import Delivery
+
+FINISH_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Share:
         unsent = {"unsent_bytes": left.bytes if left else 0, "unsent_blobs": left.blobs if left else 0}
         return {**self.recorder.health(), **unsent}
 
-    def close(self, facts: list[Mapping[str, Any]]) -> None:
+    def close(self, facts: Sequence[Mapping[str, Any]]) -> None:
         """Write the last facts and end the journals."""
         counters = {name: count for name, count in self.recorder.health().items() if count}
         for fact in [{"type": "health", "counters": counters}] * bool(counters) + [*facts]:
@@ -118,6 +122,34 @@ class Share:
             bar.close()
         self._say_sent(left)
 
+    def let_go(self) -> None:
+        """Send the rest in the background: nobody holds the run any more, and nobody waits."""
+        if self._delivery is None:
+            return
+        endings.watch(self, keep=True)
+        try:
+            threading.Thread(target=self._deliver_alone, name="headway-last-words", daemon=True).start()
+        except RuntimeError:
+            pass  # no thread can be started any more: the interpreter ends, and asks again
+
+    def _deliver_alone(self) -> None:
+        if self._delivery is not None and not self._delivery.finish(FINISH_SECONDS, lambda _left: None):
+            self._end_with_program(None)
+
+    def _end_with_program(self, _reason: str | None) -> None:
+        """See :mod:`headway.tracking.endings`."""
+        endings.forget(self)
+        try:
+            self.deliver(FINISH_SECONDS)
+        except KeyboardInterrupt:
+            pass  # what is left was said
+        self.stop()
+
+    def _enter_child(self) -> None:
+        """The parent sends it."""
+        endings.forget(self)
+        self._delivery = None
+
     def forget_server(self) -> None:
         """Send nothing: the server refused the run."""
         self.stop()
@@ -125,9 +157,10 @@ class Share:
         self.seat = replace(self.seat, connection=None)
 
     def stop(self) -> None:
-        """End the threads; what they are doing is not waited for."""
+        """End the threads and their connections; what they are doing is not waited for."""
         if self._delivery is not None:
             self._delivery.stop()
+            self._delivery.connection.close()
 
     # How it is done
 
