@@ -190,8 +190,11 @@ class Artifact:
                 that of a reference or folder.
             ConflictError: The file was changed while it was read.
         """
+        from headway.sdk.trees import check_regular
+
         source = Path(path)
         place = placed(source.name, obj_path)
+        check_regular(source)
         with self._lock:
             self._contents.check_file(place)
             self._append([self._copied(source, place)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def load_artifact(
     Args:
         reference: A directory, or ``name``, ``name:v3``, ``name:latest``, ``name:alias`` (with ``artifact:`` before it or
             not) or a version's id.
-        client: Whose server; the configured one without it. It stays open for what is asked of the artifact later.
+        client: Whose server; the configured one without it.
         project: Id or name; the client's own without it.
 
     Raises:
@@ -62,9 +63,20 @@ def load_artifact(
         return Artifact.load(text)
     if not isinstance(reference, str) or text.startswith((".", "/", "~")):
         raise NotFoundError(f"There is no artifact in {text!r}.", hint=f"A directory of one has a file {HEADER}.")
-    if client is None:
-        from headway.sdk.client import Client
+    if client is not None:
+        return _stored(text, client, project)
+    from headway.sdk.client import Client
 
-        client = Client(project=project)
+    own = Client(project=project)
+    try:
+        found = _stored(text, own, project)
+    except BaseException:
+        own.close()
+        raise
+    weakref.finalize(found, own.close)
+    return found
+
+
+def _stored(reference: str, client: Client, project: str | None) -> StoredArtifact:
     scope = project or client.project or DEFAULT_PROJECT
-    return StoredArtifact(client.artifacts.resolve(text, project=scope), client)
+    return StoredArtifact(client.artifacts.resolve(reference, project=scope), client)
