@@ -173,10 +173,11 @@ class Sender:
         place: Mapping[str, Any] | None = None,
         *,
         strict: bool = False,
-        retry_for: float = RETRY_SECONDS,
+        retry_for: float | None = None,
         only_left: bool = False,
     ) -> None:
-        self._retry_for, self._only_left = retry_for, only_left
+        self._retry_for = RETRY_SECONDS if retry_for is None else retry_for
+        self._only_left = only_left
         self._connection = connection
         self._project = project
         self._place = dict(place or {})
