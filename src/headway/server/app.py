@@ -247,15 +247,24 @@ def _problem(request: Request, error: HeadwayError, headers: Mapping[str, str] |
 
 
 def _invalid(request: Request, error: RequestValidationError) -> InvalidRequestError:
-    """FastAPI's validation error as ours, with did-you-mean against the model of the body."""
+    """FastAPI's validation error as ours, with did-you-mean against the model of the body, or of the parameters."""
+    model, place = _model_of(request)
     problems = [
-        {**item, "loc": tuple(part for part in item["loc"] if part != "body")}
+        {**item, "loc": tuple(part for part in item["loc"] if part not in ("body", place))}
         for item in error.errors()
         if item.get("type") != "json_invalid"
     ]
     if not problems:
         return InvalidRequestError("The body is not valid JSON.")
-    body_field = getattr(request.scope.get("route"), "body_field", None)
-    model = getattr(getattr(body_field, "field_info", None), "annotation", None)
-    model = model if isinstance(model, type) and issubclass(model, BaseModel) else None
     return invalid(problems, model, "The request")
+
+
+def _model_of(request: Request) -> tuple[type[BaseModel] | None, str]:
+    """What a route takes as one model, and whether that is its ``body`` or its ``query``."""
+    route = request.scope.get("route")
+    queries = getattr(getattr(route, "dependant", None), "query_params", ())
+    for place, field in (("body", getattr(route, "body_field", None)), *(("query", query) for query in queries)):
+        found = getattr(getattr(field, "field_info", None), "annotation", None)
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            return found, place
+    return None, "body"

@@ -87,9 +87,13 @@ class FoldingWorker:
             self._apply(results)
         return bool(due)
 
+    def has_tried(self, stream: Stream) -> bool:
+        """Whether nothing of what ``stream`` holds beyond its folded bytes is a whole frame."""
+        return self._tried.get((stream.run_id, stream.name)) == (stream.committed, stream.closed)
+
     def _due(self, stream: Stream) -> bool:
         place = (stream.run_id, stream.name)
-        if self._tried.get(place) == (stream.committed, stream.closed):
+        if self.has_tried(stream):
             return False
         if stream.closed or stream.committed - stream.folded >= AT_ONCE:
             return True
