@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -53,6 +54,17 @@ class BrokenRun:
 @pytest.fixture
 def remembering() -> RememberingRun:
     return RememberingRun()
+
+
+@pytest.fixture
+def tracked(tmp_path: Path) -> Iterator[Any]:
+    """A real run, kept here and sent nowhere."""
+    import headway
+
+    with headway.init(
+        project="digits", mode="offline", dir=tmp_path / "here", capture=False, console=False, system=False
+    ) as run:
+        yield run
 
 
 @pytest.fixture

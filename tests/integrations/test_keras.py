@@ -159,3 +159,18 @@ def test_a_subclass_is_a_callback_too(remembering, data, model) -> None:
 
     model.fit(*data, verbose=0, callbacks=[Marked(remembering)])
     assert remembering.rows[0].metrics["marked"] == 1
+
+
+def test_a_real_run_keeps_what_was_trained(tracked, data, model) -> None:
+    from headway.tracking.local import find_local
+
+    history = model.fit(*data, epochs=3, validation_split=0.25, verbose=0, callbacks=FitCallback(tracked))
+    model.evaluate(*data, verbose=0, callbacks=EvaluateCallback(tracked))
+    tracked.finish()
+    run = find_local(str(tracked.directory))
+    assert run.metrics("loss", "train").values == history.history["loss"]
+    assert run.metrics("loss", "validation").values == history.history["val_loss"]
+    assert run.metrics("loss", "train").epochs == [1.0, 2.0, 3.0]
+    assert len(run.metrics("accuracy", "test").values) == 1
+    assert run.config["metricTypes"] == ["accuracy"]
+    assert run.health == {}

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from headway.journal.reader import read_frames
+from headway.journal.rows import RowDecoder
 from headway.tracking.integrations.sklearn import autolog, track
+from headway.tracking.local import LocalRun, find_local
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +197,34 @@ class TestAutolog:
             assert logistic().fit(*data).score(*data) > 0.9
         finally:
             autolog(disable=True)
+
+
+class TestRealRun:
+    def test_a_search_is_kept_with_its_table(self, tracked, data) -> None:
+        from sklearn.model_selection import GridSearchCV
+
+        with track(GridSearchCV(logistic(), {"C": [0.01, 1.0]}, cv=3), tracked) as search:
+            search.fit(*data)
+        tracked.finish()
+        run = find_local(str(tracked.directory))
+        assert run.metrics("GridSearchCV/best_score", "val").values == [search.best_score_]
+        assert run.config["GridSearchCV"]["best_params"] == {"C": 1.0}
+        (entry,) = media(run)
+        assert (entry["name"], entry["type"], entry["stage"]) == ("GridSearchCV/cv_results", "table", "val")
+        assert entry["details"]["rows"] == 2
+        assert "mean_test_score" in entry["details"]["columns"]
+
+    def test_without_a_run_the_one_begun_last_is_taken(self, tracked, data) -> None:
+        with track(logistic()) as model:
+            model.fit(*data)
+        tracked.finish()
+        assert find_local(str(tracked.directory)).config["LogisticRegression"]["max_iter"] == 500
+
+
+def media(run: LocalRun) -> list[dict[str, Any]]:
+    found = []
+    for path in run.path.glob("metrics-*.hwj"):
+        decoder = RowDecoder()
+        list(decoder.feed(read_frames(path)))
+        found += [entry.document for entry in decoder.entries]
+    return found

@@ -95,7 +95,14 @@ class HeadwayCallback(Adapter):
     def __init__(self, run: Tracked) -> None:
         super().__init__()
         self.run = run
-        self._seen: dict[str, Any] = {}
+        # Lightning shows the metrics of all loops as one mapping. Whose a metric is, is told by when its tensor is another
+        # one than before: between the beginning and the end of a validation only the validation's are.
+        self._at_epoch: dict[str, Any] = {}
+        self._at_evaluation: dict[str, Any] = {}
+        self._evaluated: set[str] = set()
+        """What was computed by validations in this epoch."""
+        self._held: dict[str, Any] = {}
+        """What the training had computed in this epoch when a validation began."""
 
     @guarded
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
@@ -104,37 +111,48 @@ class HeadwayCallback(Adapter):
             self.run.config.update(_hyperparameters(parameters))
 
     @guarded
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._at_epoch = dict(trainer.callback_metrics)
+        self._evaluated, self._held = set(), {}
+
+    @guarded
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        self._record(trainer, "train")
+        found = _changed(self._at_epoch, trainer.callback_metrics)
+        own = {name: self._held.get(name, value) for name, value in found.items() if self._is_trained(name)}
+        self._record(trainer, "train", own)
 
     @guarded
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        self._fresh(trainer)
+        self._at_evaluation = dict(trainer.callback_metrics)
+        found = _changed(self._at_epoch, self._at_evaluation)
+        self._held.update({name: value for name, value in found.items() if name not in self._evaluated})
 
     @guarded
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        self._record(trainer, "val")
+        found = _changed(self._at_evaluation, trainer.callback_metrics)
+        self._evaluated.update(found)
+        self._held = {name: value for name, value in self._held.items() if name in self._evaluated}
+        self._record(trainer, "val", found)
 
     @guarded
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
-        self._fresh(trainer)
+        self._at_evaluation = dict(trainer.callback_metrics)
 
     @guarded
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
-        self._record(trainer, "test")
+        self._record(trainer, "test", _changed(self._at_evaluation, trainer.callback_metrics))
 
-    def _fresh(self, trainer: Any) -> dict[str, Any]:
-        """The metrics that were computed since the last look: Lightning keeps those of earlier loops beside them, as the
-        same tensors."""
-        found = dict(trainer.callback_metrics)
-        fresh = {name: value for name, value in found.items() if self._seen.get(name) is not value}
-        self._seen = found
-        return fresh
+    def _is_trained(self, name: str) -> bool:
+        return name not in self._evaluated or name in self._held
 
-    def _record(self, trainer: Any, stage: str) -> None:
-        metrics = numbers({plain_metric(name, stage): value for name, value in self._fresh(trainer).items()})
+    def _record(self, trainer: Any, stage: str, values: Mapping[str, Any]) -> None:
+        metrics = numbers({plain_metric(name, stage): value for name, value in values.items()})
         if metrics and trainer.is_global_zero and not trainer.sanity_checking:
             self.run.log(metrics=metrics, type=stage, step=trainer.global_step, epoch=trainer.current_epoch)
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in after.items() if before.get(name) is not value}
 
 
 def plain_metric(name: str, stage: str) -> str:
