@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from headway.domain.metrics import Axis
 from headway.errors import CorruptDataError
-from headway.storage.series.arrays import Floats, Integers, Mask, pack_floats, pack_integers, unpack
+from headway.storage.series.arrays import Floats, Integers, Mask, pack_floats, pack_integers, unpack, unpack_at
 
 _LENGTHS = struct.Struct("<6I")
 _ALL, _NONE, _SOME = b"\x01", b"\x00", b"\x02"
@@ -147,6 +147,18 @@ class PackedAxes:
     def epoch(self) -> Floats:
         found: Floats = self._spread(unpack(self._parts[5]).view(np.float64), self.has_epoch)
         return found
+
+    def at(self, rows: Integers) -> Axes:
+        """Those of some rows; what is regular is not unpacked for it."""
+        has_step, has_epoch = self.has_step[rows], self.has_epoch[rows]
+        return Axes(
+            unpack_at(self._parts[0], rows).view(np.int64),
+            unpack_at(self._parts[1], rows).view(np.int64),
+            unpack_at(self._parts[3], rows).view(np.int64) if self.has_step.all() else self.step[rows],
+            has_step,
+            unpack_at(self._parts[5], rows).view(np.float64) if self.has_epoch.all() else self.epoch[rows],
+            has_epoch,
+        )
 
     def whole(self) -> Axes:
         """All of it."""

@@ -93,19 +93,46 @@ def _drawn(
     total = count + sum(len(placed.points) for placed in exact)
     if not every:
         return Picture(Points.none(), True, total)
-    points = Points.joined([placed.points for placed in every])
-    shown = thin(points, np.concatenate([placed.places for placed in every]), pixels)
-    return Picture(shown, not binned and len(shown) == len(points), total)
+    shown = _thinned([placed.points for placed in every], [placed.places for placed in every], pixels)
+    count = sum(len(placed.points) for placed in every)
+    return Picture(shown, not binned and len(shown) == count, total)
 
 
 def thin(points: Points, places: NDArray[Any], pixels: int) -> Points:
     """At most about four of ``points`` for each pixel, sorted by place: extremes and NaN are among them."""
-    if (places[1:] < places[:-1]).any():
-        order = np.argsort(places, kind="stable")
-        points, places = points.take(order), places[order]
-    if len(points) <= POINTS_A_PIXEL * pixels:
-        return points
-    return points.take(_chosen(places, points.numbers(), pixels))
+    return _thinned([points], [places], pixels)
+
+
+def _thinned(parts: Sequence[Points], places_of: Sequence[NDArray[Any]], pixels: int) -> Points:
+    """The same of several parts, of which only what is chosen is put together."""
+    places = places_of[0] if len(parts) == 1 else np.concatenate(places_of)
+    order = np.argsort(places, kind="stable") if (places[1:] < places[:-1]).any() else None
+    if len(places) > POINTS_A_PIXEL * pixels:
+        numbers = [part.numbers() for part in parts]
+        values = numbers[0] if len(parts) == 1 else np.concatenate(numbers)
+        if order is None:
+            chosen = _chosen(places, values, pixels)
+        else:
+            chosen = order[_chosen(places[order], values[order], pixels)]
+    else:
+        chosen = np.arange(len(places)) if order is None else order
+    return _gathered(parts, chosen)
+
+
+def _gathered(parts: Sequence[Points], chosen: NDArray[np.int64]) -> Points:
+    """The chosen ones of all parts, in that order."""
+    if len(parts) == 1:
+        return parts[0].take(chosen)
+    ranks = np.argsort(chosen, kind="stable")
+    ends = np.cumsum([len(part) for part in parts])
+    cuts = np.searchsorted(chosen[ranks], ends)
+    found, begin = [], 0
+    for part, cut, end in zip(parts, cuts.tolist(), ends.tolist(), strict=True):
+        found.append(part.take(chosen[ranks[begin:cut]] - (end - len(part))))
+        begin = cut
+    back = np.empty(len(chosen), np.int64)
+    back[ranks] = np.arange(len(chosen))
+    return Points.joined(found).take(back)
 
 
 def _chosen(places: NDArray[Any], numbers: Floats, pixels: int) -> NDArray[np.int64]:
@@ -127,7 +154,12 @@ def _chosen(places: NDArray[Any], numbers: Floats, pixels: int) -> NDArray[np.in
         extremes = ufunc.reduceat(values, starts)
         at = np.flatnonzero((values == np.repeat(extremes, ends - starts + 1)) & ~undefined)
         found.append(at[_firsts(at, starts)])
-    return np.unique(np.concatenate(found))
+    return _distinct(np.sort(np.concatenate(found)))
+
+
+def _distinct(ascending: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each number once."""
+    return ascending[np.flatnonzero(np.diff(ascending, prepend=ascending[0] - 1))] if len(ascending) else ascending
 
 
 def _pixel_starts(places: NDArray[Any], pixels: int) -> NDArray[np.int64]:
@@ -135,13 +167,13 @@ def _pixel_starts(places: NDArray[Any], pixels: int) -> NDArray[np.int64]:
     low, high = float(places[0]), float(places[-1])
     # Halved, since the distance between two numbers may be larger than any number.
     edges = (low / 2 + (high / 2 - low / 2) * (np.arange(1, pixels) / pixels)) * 2
-    found = np.unique(np.concatenate([[0], np.searchsorted(places, edges)]))
-    return found[found < len(places)].astype(np.int64)
+    found = _distinct(np.concatenate([[0], np.searchsorted(places, edges)]))
+    return found[found < len(places)]
 
 
 def _firsts(positions: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Of ascending positions the indexes of those that are the first at or after a start."""
-    found = np.unique(np.searchsorted(positions, starts))
+    found = _distinct(np.searchsorted(positions, starts))
     return found[found < len(positions)]
 
 
@@ -177,8 +209,10 @@ class _Plan:
     def exact_points(self) -> Iterator[_Placed]:
         for run in _runs(self._exact, alone=self._axis is Axis.INDEX):
             first, last = run[0], run[-1]
-            points = self._reader.points(first.chain, first.block.first_row, last.block.end)
-            yield self._placed(points, first.base)
+            base = first.base
+            for points in self._reader.pieces(first.chain, first.block.first_row, last.block.end):
+                yield self._placed(points, base)
+                base += len(points)
         for place, chain in enumerate(self._line.chains):
             if len(chain.tail):
                 points = self._reader.points(chain, chain.stored, chain.count)
@@ -188,12 +222,14 @@ class _Plan:
         for run in _runs(self._binned):
             chain, bases = run[0].chain, {section.block.first_row: section.base for section in run}
             first, end = run[0].block.first_row, run[-1].block.end
-            for chunk in self._snapshot.chunks(chain.schema_id, chain.position, _parts(self._level), first, end):
-                points = _bin_points(chunk, floats=chain.floats)
-                if self._axis is Axis.INDEX:
-                    yield _Placed(points, points.row - chunk.first_row + bases[chunk.first_row])
-                else:
-                    yield self._placed(points, 0)
+            chunks = list(self._snapshot.chunks(chain.schema_id, chain.position, _parts(self._level), first, end))
+            points = _bin_points(chunks, floats=chain.floats)
+            if self._axis is not Axis.INDEX:
+                yield self._placed(points, 0)
+                continue
+            starts = np.array(sorted(bases), np.int64)
+            numbers = np.array([bases[start] for start in starts.tolist()], np.int64) - starts
+            yield _Placed(points, points.row + numbers[np.searchsorted(starts, points.row, "right") - 1])
 
     def _placed(self, points: Points, base: int) -> _Placed:
         if self._axis is Axis.INDEX:
@@ -289,14 +325,15 @@ def _runs(sections: Sequence[_Section], *, alone: bool = False) -> Iterator[list
         yield run
 
 
-def _bin_points(chunk: Chunk, *, floats: bool) -> Points:
-    """The points that a chunk's bins keep, each once, in the order logged."""
-    if chunk.fine is not None:
-        return _fine_points(chunk, chunk.fine, floats=floats)
-    if chunk.middle is not None:
-        return _mark_points(chunk.middle, floats=floats)
-    assert chunk.total is not None
-    return _mark_points(chunk.total["bin"], floats=floats)
+def _bin_points(chunks: Sequence[Chunk], *, floats: bool) -> Points:
+    """The points that chunks' bins keep, each once, in the order logged."""
+    if any(chunk.fine is not None for chunk in chunks):
+        return Points.joined([_fine_points(chunk, floats=floats) for chunk in chunks])
+    bins: list[Bins] = []
+    for chunk in chunks:
+        assert chunk.total is not None
+        bins.append(chunk.total["bin"] if chunk.middle is None else chunk.middle)
+    return _mark_points(np.concatenate(bins), floats=floats)
 
 
 def _mark_points(bins: Bins, *, floats: bool) -> Points:
@@ -309,7 +346,10 @@ def _mark_points(bins: Bins, *, floats: bool) -> Points:
     return Points.of_marks(np.take_along_axis(marks, order, 1)[kept], floats=floats)
 
 
-def _fine_points(chunk: Chunk, bins: Bins, *, floats: bool) -> Points:
+def _fine_points(chunk: Chunk, *, floats: bool) -> Points:
+    bins, axes = chunk.fine, chunk.axes
+    assert bins is not None
+    assert axes is not None
     starts = np.arange(0, chunk.rows, FINE)
     ends = np.minimum(starts + FINE, chunk.rows) - 1
     least, greatest = starts + bins["at_least"], starts + bins["at_greatest"]
@@ -319,16 +359,15 @@ def _fine_points(chunk: Chunk, bins: Bins, *, floats: bool) -> Points:
     bits = np.stack([bins["first"], bins["last"], bins["least"], bins["greatest"], nan], axis=1)
     order, kept = _once(rows)
     row = np.take_along_axis(rows, order, 1)[kept]
-    axes = chunk.axes
-    assert axes is not None
+    found = axes.at(row)
     return Points(
         row + chunk.first_row,
-        axes.sequence[row],
-        axes.time[row],
-        axes.step[row],
-        axes.has_step[row],
-        axes.epoch[row],
-        axes.has_epoch[row],
+        found.sequence,
+        found.time,
+        found.step,
+        found.has_step,
+        found.epoch,
+        found.has_epoch,
         np.take_along_axis(bits, order, 1)[kept],
         np.full(len(row), not floats),
     )

@@ -188,7 +188,14 @@ class ChainReader:
 
     def points(self, chain: Chain, first: int, end: int) -> Points:
         """The points of rows ``first`` to ``end`` (not included), hidden ones left out, in the order logged."""
-        parts: list[Points] = []
+        return Points.joined(list(self.pieces(chain, first, end)))
+
+    def pieces(self, chain: Chain, first: int, end: int) -> Iterator[Points]:
+        """The same, chunk by chunk."""
+        for points in self._pieces(chain, first, end):
+            yield points if chain.cutoff is None else points.take(chain.shows(points))
+
+    def _pieces(self, chain: Chain, first: int, end: int) -> Iterator[Points]:
         if first < min(end, chain.stored):
             with self._snapshots() as snapshot:
                 wanted = Parts(axes=True, values=True)
@@ -197,11 +204,9 @@ class ChainReader:
                     assert chunk.axes is not None
                     assert chunk.bits is not None
                     points = Points.of(chunk.axes.whole(), chunk.bits, chunk.first_row, floats=chain.floats)
-                    parts.append(points.take(slice(max(0, first - chunk.first_row), last - chunk.first_row)))
+                    yield points.take(slice(max(0, first - chunk.first_row), last - chunk.first_row))
         if end > chain.stored:
-            parts.append(chain.tail.take(slice(max(0, first - chain.stored), end - chain.stored)))
-        found = parts[0] if len(parts) == 1 else Points.joined(parts)
-        return found if chain.cutoff is None else found.take(chain.shows(found))
+            yield chain.tail.take(slice(max(0, first - chain.stored), end - chain.stored))
 
     def batches(self, line: Line) -> Iterator[Points]:
         """All points of a line in the order logged, some at a time, at bounded memory."""

@@ -69,6 +69,8 @@ class Points:
         """One after the other."""
         if not parts:
             return cls.none()
+        if len(parts) == 1 and isinstance(parts[0], cls):
+            return parts[0]
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Points)))
 
     def take(self, which: Any) -> Self:

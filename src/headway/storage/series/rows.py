@@ -390,7 +390,8 @@ class _Walk:
         stride = int(strides[0]) if len(strides) else size
         found: NDArray[np.uint8]
         if not (strides != stride).any():
-            return np.ndarray((len(places), size), np.uint8, self._data, int(places[0]), (stride, 1))
+            found = np.ndarray((len(places), size), np.uint8, self._data, int(places[0]), (stride, 1))
+            return found
         view = self._view
         joined = b"".join([view[at : at + size] for at in places.tolist()])
         found = np.frombuffer(joined, np.uint8).reshape(-1, size)

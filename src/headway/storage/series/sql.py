@@ -5,10 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import Connection, Engine, Table, delete, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from headway.domain.metrics import normal_stage
 from headway.errors import ConflictError
@@ -42,6 +55,64 @@ this factor from the first to the last, so there are few of them, and a row is r
 """
 
 
+@cache
+def _streams_statement() -> Select[Any]:
+    # Made once each: putting a statement together takes longer than running it.
+    return select(streams).where(streams.c.run_id == bindparam("run_id")).order_by(streams.c.id)
+
+
+@cache
+def _columns_statement(by_stage: bool, by_name: bool) -> Select[Any]:
+    c = columns.c
+    statement = (
+        select(
+            c.schema_id,
+            c.position,
+            c.name,
+            c.type,
+            schemas.c.number,
+            schemas.c.stage,
+            schemas.c.rows,
+            streams.c.id,
+            streams.c.folded,
+        )
+        .join(schemas, schemas.c.id == c.schema_id)
+        .join(streams, streams.c.id == schemas.c.stream_id)
+        .where(c.run_id == bindparam("run_id"), c.system == bindparam("system"))
+        .order_by(c.schema_id, c.position)
+    )
+    if by_stage:
+        statement = statement.where(c.stage == bindparam("stage"))
+    return statement.where(c.name == bindparam("name")) if by_name else statement
+
+
+@cache
+def _blocks_statement() -> Select[Any]:
+    c = blocks.c
+    return (
+        select(c.first_row, c.rows, c.first_sequence, c.last_sequence, c.extent).where(*_within()).order_by(c.first_row)
+    )
+
+
+@cache
+def _chunks_statement(parts: Parts) -> Select[Any]:
+    c = chunks.c
+    columns_of = (blocks.c.axes, c.data, c.fine, c.middle, c.total)
+    wanted = [column for asked, column in zip(parts, columns_of, strict=True) if asked]
+    return (
+        select(blocks.c.first_row, blocks.c.rows, *wanted)
+        .join(chunks, (c.schema_id == blocks.c.schema_id) & (c.first_row == blocks.c.first_row))
+        .where(*_within(), c.position == bindparam("position"))
+        .order_by(blocks.c.first_row)
+    )
+
+
+def _within() -> tuple[ColumnElement[bool], ...]:
+    c = blocks.c
+    rows = (c.first_row + c.rows > bindparam("first_row"), c.first_row < bindparam("end_row"))
+    return (c.schema_id == bindparam("schema_id"), *rows)
+
+
 class SqlSnapshot:
     """A :class:`headway.storage.series.base.SeriesSnapshot` over one transaction."""
 
@@ -49,7 +120,7 @@ class SqlSnapshot:
         self._connection = connection
 
     def streams(self, run_id: str) -> Sequence[StreamState]:
-        rows = self._connection.execute(select(streams).where(streams.c.run_id == run_id).order_by(streams.c.id))
+        rows = self._connection.execute(_streams_statement(), {"run_id": run_id})
         return [_state(row) for row in rows]
 
     def schemas(self, stream_id: int) -> Mapping[int, Schema]:
@@ -64,63 +135,25 @@ class SqlSnapshot:
         name: str | None = None,
         totals: bool = False,
     ) -> Sequence[Column]:
-        statement = (
-            select(
-                columns.c.schema_id,
-                columns.c.position,
-                columns.c.name,
-                columns.c.type,
-                schemas.c.number,
-                schemas.c.stage,
-                schemas.c.rows,
-                streams.c.id,
-                streams.c.folded,
-            )
-            .join(schemas, schemas.c.id == columns.c.schema_id)
-            .join(streams, streams.c.id == schemas.c.stream_id)
-            .where(columns.c.run_id == run_id, columns.c.system == int(system))
-            .order_by(columns.c.schema_id, columns.c.position)
-        )
-        if stage is not None:
-            statement = statement.where(columns.c.stage == stage)
-        if name is not None:
-            statement = statement.where(columns.c.name == name)
-        found = self._connection.execute(statement).all()
+        values = {"run_id": run_id, "system": int(system), "stage": stage, "name": name}
+        statement = _columns_statement(stage is not None, name is not None)
+        found = self._connection.execute(statement, {key: v for key, v in values.items() if v is not None}).all()
         known: dict[int, Bins] = self._totals({row.schema_id for row in found}) if totals else {}
         keys = {stream.id: stream.key for stream in self.streams(run_id)}
         return [_column(row, known, keys) for row in found]
 
     def blocks(self, schema_id: int, first_row: int = 0, end: int | None = None) -> Sequence[Block]:
-        c = blocks.c
-        statement = (
-            select(c.first_row, c.rows, c.first_sequence, c.last_sequence, c.extent)
-            .where(c.schema_id == schema_id, c.first_row + c.rows > first_row, c.first_row < _end(end))
-            .order_by(c.first_row)
-        )
+        values = {"schema_id": schema_id, "first_row": first_row, "end_row": _end(end)}
         return [
             Block(first, rows, low, high, building.unpack_extent(bytes(extent)))
-            for first, rows, low, high, extent in self._connection.execute(statement)
+            for first, rows, low, high, extent in self._connection.execute(_blocks_statement(), values)
         ]
 
     def chunks(
         self, schema_id: int, position: int, parts: Parts, first_row: int = 0, end: int | None = None
     ) -> Iterator[Chunk]:
-        c, wanted = chunks.c, [blocks.c.first_row, blocks.c.rows]
-        for asked, column in zip(parts, (blocks.c.axes, c.data, c.fine, c.middle, c.total), strict=True):
-            if asked:
-                wanted.append(column)
-        statement = (
-            select(*wanted)
-            .join(chunks, (c.schema_id == blocks.c.schema_id) & (c.first_row == blocks.c.first_row))
-            .where(
-                blocks.c.schema_id == schema_id,
-                c.position == position,
-                blocks.c.first_row + blocks.c.rows > first_row,
-                blocks.c.first_row < _end(end),
-            )
-            .order_by(blocks.c.first_row)
-        )
-        for row in self._connection.execute(statement):
+        values = {"schema_id": schema_id, "position": position, "first_row": first_row, "end_row": _end(end)}
+        for row in self._connection.execute(_chunks_statement(parts), values):
             yield _chunk(row, parts)
 
     def entries(
