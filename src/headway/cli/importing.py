@@ -69,7 +69,7 @@ class _Teller:
 
 
 def _print_report(report: ImportReport) -> None:
-    columns = ("Run", "Name", "New", "Points", "Media", "Not taken")
+    columns = ("RUN", "NAME", "NEW", "POINTS", "MEDIA", "NOT TAKEN")
     rows = [
         (run.id, run.name, "yes" if run.is_new else "no", run.points, run.media, ", ".join(_untaken(run)))
         for run in report.runs
