@@ -25,7 +25,6 @@ from sqlalchemy import (
     false,
     func,
     literal,
-    not_,
     or_,
     select,
     true,
@@ -190,7 +189,7 @@ def _condition(expression: Expression, columns: _Columns) -> _Condition:
 def _test(test: Comparison | Among | Like | Contains | Missing, columns: _Columns) -> _Condition:
     column = columns.of(test.field)
     if isinstance(test, Missing):
-        return column.present if test.negated else not_(column.present)
+        return column.present if test.negated else _untrue(column.present)
     if isinstance(test, Comparison):
         if test.operator is Operator.UNEQUAL:
             return and_(column.present, _untrue(_equal(column, test.value)))
@@ -216,10 +215,11 @@ def _compared(column: _Column, operator: Operator, value: Value) -> _Condition:
     if operator is Operator.EQUAL:
         return _equal(column, value)
     less = operator in (Operator.LESS, Operator.AT_MOST)
+    found: _Condition
     if isinstance(value, str):
         found = _beyond(column.text, literal(value, PlainText), less=less)
     elif isinstance(value, bool) or math.isnan(value):
-        return false()
+        found = false()
     else:
         found = and_(column.numeric, _number_beyond(column, value, less=less))
     if operator in (Operator.AT_MOST, Operator.AT_LEAST):

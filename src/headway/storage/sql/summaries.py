@@ -7,10 +7,11 @@ a statistic in the column ``forms``.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Row, and_, delete, func, literal, select
 
 from headway.domain.metrics import SeriesSummary, normal_stage
@@ -20,16 +21,19 @@ from headway.storage.sql.columns import PlainText
 from headway.storage.sql.transactions import Transaction
 
 STATISTICS = ("last", "min", "max", "mean")
-ABSENT, WHOLE, FLOAT, NAN, NEGATIVE_ZERO = range(5)
+ABSENT, WHOLE, FLOAT, NAN, NEGATIVE_ZERO, INFINITE = range(6)
 """Forms of a statistic. A database may forget the sign of zero."""
 FORM_BITS = 3
-NAN_LAST = NAN
-"""The bits of ``forms`` that say so of ``last``, which alone can be NaN."""
 FORM_MASK = (1 << FORM_BITS) - 1
+FINITE_FLOATS = sum(FLOAT << FORM_BITS * place for place in range(len(STATISTICS)))
+"""What ``forms`` is for nearly every series."""
 ROWS_PER_QUERY = 500
 
-_NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
 _columns = tables.run_metrics.c
+_HEAD = ("run_id", "key", "stage", "forms", "count", "nan_count", "last_step")
+_VALUES = ("last", "last_rest", "min", "min_rest", "max", "max_rest", "mean")
+_IN_ORDER = [_columns[name] for name in (*_HEAD, *_VALUES)]
+_RECORDS = TypeAdapter(list[SeriesSummary])
 
 
 class RunMetrics:
@@ -51,22 +55,29 @@ class RunMetrics:
     def of_run(self, run_id: str, *, prefix: str = "") -> Sequence[SeriesSummary]:
         begins = func.substr(_columns.key, 1, len(prefix)) == literal(prefix, PlainText)
         conditions = [_columns.run_id == run_id, *([begins] if prefix else [])]
-        statement = select(self.table).where(and_(*conditions)).order_by(_columns.key)
-        return [_to_record(row) for row in self._transaction.rows(statement)]
+        return [summary for _, summary in _to_records(self._rows(and_(*conditions)))]
 
     def of_runs(self, run_ids: Collection[str], *, limit: int) -> Mapping[str, Sequence[SeriesSummary]]:
         found: dict[str, list[SeriesSummary]] = {}
-        for row in self._first_of_each(run_ids, limit):
-            found.setdefault(row.run_id, []).append(_to_record(row))
-        return found
-
-    def _first_of_each(self, run_ids: Collection[str], limit: int) -> Iterator[Row[Any]]:
         remaining = iter(sorted(set(run_ids)))
         while some := list(islice(remaining, ROWS_PER_QUERY)):
-            number = func.row_number().over(partition_by=_columns.run_id, order_by=_columns.key).label("place")
-            inner = select(self.table, number).where(_columns.run_id.in_(some)).subquery()
-            within: ColumnElement[bool] = inner.c.place <= limit
-            yield from self._transaction.rows(select(inner).where(within).order_by(inner.c.run_id, inner.c.key))
+            for run_id, summary in _to_records(self._first_of_each(some, limit)):
+                found.setdefault(run_id, []).append(summary)
+        return found
+
+    def _first_of_each(self, run_ids: Sequence[str], limit: int) -> list[Row[Any]]:
+        """Runs with few series all at once, which is quicker than to number the rows of each."""
+        statement = select(_columns.run_id, func.count().label("number")).where(_columns.run_id.in_(run_ids))
+        counts = {row.run_id: row.number for row in self._transaction.rows(statement.group_by(_columns.run_id))}
+        small = [run_id for run_id, number in counts.items() if number <= limit]
+        rows = list(self._rows(_columns.run_id.in_(small))) if small else []
+        for run_id in counts.keys() - small:
+            rows += self._rows(_columns.run_id == run_id, limit)
+        return rows
+
+    def _rows(self, condition: ColumnElement[bool], limit: int | None = None) -> Sequence[Row[Any]]:
+        statement = select(*_IN_ORDER).where(condition).order_by(_columns.run_id, _columns.key).limit(limit)
+        return self._transaction.rows(statement)
 
 
 def _to_row(run_id: str, summary: SeriesSummary) -> dict[str, Any]:
@@ -97,27 +108,40 @@ def _to_number(value: float | str | None) -> tuple[int, float | None, int]:
         return WHOLE, *split_number(value)
     if math.isnan(value):
         return NAN, None, 0
+    if math.isinf(value):
+        return INFINITE, value, 0
     return NEGATIVE_ZERO if value == 0 and math.copysign(1, value) < 0 else FLOAT, value, 0
 
 
-def _to_record(row: Row[Any]) -> SeriesSummary:
-    values = row._mapping
-    stage = values["stage"]
-    found: dict[str, Any] = {
-        statistic: _from_number(
-            values["forms"] >> FORM_BITS * place & FORM_MASK, values[statistic], values.get(f"{statistic}_rest", 0)
+def _to_records(rows: Iterable[Row[Any]]) -> Iterator[tuple[str, SeriesSummary]]:
+    """The run and the summary of each row. All are validated together: a page has thousands of them."""
+    ids: list[str] = []
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        run_id, key, stage, forms, count, nan_count, last_step = row[: len(_HEAD)]
+        last, last_rest, least, least_rest, greatest, greatest_rest, mean = row[len(_HEAD) :]
+        if forms != FINITE_FLOATS:
+            last, least, greatest, mean = (
+                _from_number(forms >> FORM_BITS * place & FORM_MASK, number, rest)
+                for place, (number, rest) in enumerate(
+                    [(last, last_rest), (least, least_rest), (greatest, greatest_rest), (mean, 0)]
+                )
+            )
+        ids.append(run_id)
+        found.append(
+            {
+                "name": key[len(stage) + 1 :] if stage else key,
+                "stage": stage,
+                "count": count,
+                "nan_count": nan_count,
+                "last_step": last_step,
+                "last": last,
+                "min": least,
+                "max": greatest,
+                "mean": mean,
+            }
         )
-        for place, statistic in enumerate(STATISTICS)
-    }
-    # Not validated again: it was when it was put, and a page has thousands of them.
-    return SeriesSummary.model_construct(
-        name=values["key"][len(stage) + 1 :] if stage else values["key"],
-        stage=stage,
-        count=values["count"],
-        nan_count=values["nan_count"],
-        last_step=values["last_step"],
-        **found,
-    )
+    return zip(ids, _RECORDS.validate_python(found), strict=True)
 
 
 def _from_number(form: int, number: float, rest: int) -> float | str | None:
@@ -127,6 +151,6 @@ def _from_number(form: int, number: float, rest: int) -> float | str | None:
         return int(number) + rest
     if form == NAN:
         return "NaN"
-    if form == NEGATIVE_ZERO:
-        return -0.0
-    return _NAMES.get(number, number)
+    if form == INFINITE:
+        return "Infinity" if number > 0 else "-Infinity"
+    return -0.0 if form == NEGATIVE_ZERO else number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -40,6 +41,7 @@ from headway.storage.base import Session, Storage
 from headway.testing import factories as make
 from headway.testing.storage.fixtures import StorageFixtures, on_one_storage
 
+EXAMPLES = 2000 if os.environ.get("HEADWAY_TEST_FULL") == "1" else 100
 BIG = 2**53
 NUMBERS = [0, -0.0, 1, 1.5, -2.5, 1e-320, 1e308, BIG, BIG + 1, -BIG - 1, 2**63 - 1, -(2**63) + 1, math.inf, -math.inf]
 TEXTS = [
@@ -217,7 +219,7 @@ def put_runs(storage: Storage, population: Sequence[tuple[Run, Sequence[SeriesSu
 
 
 class SearchContract(StorageFixtures):
-    @settings(on_one_storage, max_examples=60)
+    @settings(on_one_storage, max_examples=EXAMPLES)
     @given(
         population=st.lists(tracked(), max_size=8),
         where=st.one_of(st.none(), expressions),
