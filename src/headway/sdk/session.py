@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from headway.config import Connection, origin
 from headway.errors import (
+    ConnectionFailedError,
     HeadwayError,
     InvalidRequestError,
     PayloadTooLargeError,
@@ -210,6 +211,8 @@ def to_error(response: Response, url: str) -> HeadwayError:
 def _problem_error(response: Response, url: str) -> HeadwayError:
     try:
         problem = wire.decode(response.read(MAX_ERROR), url)
+    except ConnectionFailedError as error:
+        return error  # the answer broke off: what it said is not known, and asking again may tell
     except HeadwayError:
         problem = None
     if isinstance(problem, dict) and "code" in problem:
