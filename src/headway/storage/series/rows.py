@@ -371,6 +371,9 @@ class _Walk:
         found.report.repeated += int(len(places) - kept.sum()) + len(self._entries) - len(kept_entries)
         found.entries = kept_entries
         numbers = heads["schema"]
+        if len(places) and kept.all() and not (numbers != numbers[0]).any():
+            found.rows.append(self._rows(self._known[int(numbers[0])], places, heads))
+            return found
         order, first = np.unique(numbers, return_index=True)
         for number in order[np.argsort(first)]:
             chosen = kept & (numbers == number)
@@ -399,6 +402,8 @@ class _Walk:
 
     def _fresh(self, numbers: NDArray[np.int64], last: int) -> tuple[NDArray[np.bool_], list[dict[str, Any]], int]:
         """Which rows and entries have a number above all before them, and the greatest number."""
+        if not self._entries and (numbers[1:] > numbers[:-1]).all() and (not len(numbers) or numbers[0] > last):
+            return np.ones(len(numbers), np.bool_), [], int(numbers[-1]) if len(numbers) else last
         places = [place for place, _ in self._entries]
         merged = np.insert(numbers, places, [entry["sequence"] for _, entry in self._entries])
         before = np.maximum.accumulate(np.concatenate([[last], merged]))
