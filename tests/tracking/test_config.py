@@ -222,3 +222,20 @@ def test_the_mode_follows_the_environment_and_the_server(monkeypatch: pytest.Mon
     options = read_options(DEFAULTS, {})
     assert (options.mode, options.project) == ("offline", "digits")
     assert options.connection is not None and options.connection.url == "http://127.0.0.1:1"
+
+
+def test_secrets_among_hyperparameters_stay_in_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import headway
+
+    monkeypatch.chdir(tmp_path)
+    secret = "canary-5f1b2c"
+    config = {"lr": 0.1, "num_tokens": 7, "api_key": secret, "database": {"password": secret}}
+    with headway.init(config=config, capture=False, console=False, system=False) as run:
+        run.config["url"] = f"https://user:{secret}@example.org/"
+        assert run.config["api_key"] == secret
+    kept = headway.local_runs(tmp_path / ".headway")[0].config
+    assert kept["lr"] == 0.1
+    assert kept["num_tokens"] == 7
+    assert kept["api_key"] == kept["database"]["password"] == "[redacted]"
+    found = [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert found == []

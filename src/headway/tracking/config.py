@@ -14,7 +14,7 @@ from headway.domain.runs import RunCreate
 from headway.errors import ConfigurationError, InvalidRequestError
 from headway.journal.writer import Durability
 from headway.tracking.directory import base_directory, check_run_id
-from headway.tracking.hyperparameters import Config, spelled
+from headway.tracking.hyperparameters import Config, recorded
 
 MODES = ("online", "offline", "disabled")
 RESUMES = ("allow", "must", "never")
@@ -48,7 +48,7 @@ class Options:
         values = {**self.identity, **more, "id": run, "project": self.project}
         if name is not None:
             values["name"] = name
-        return parse_request(RunCreate, {**values, "config": spelled(self.config)}, what="The run")
+        return parse_request(RunCreate, {**values, "config": recorded(self.config)}, what="The run")
 
 
 def read_options(arguments: Mapping[str, Any], unknown: Mapping[str, Any], config_path: Any = None) -> Options:

@@ -100,6 +100,19 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
     return None
 
 
+def recorded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters as they leave the program: in JSON, and what a secret name leads to masked.
+
+    Scripts give everything that was on their command line, and the keys to other services with it.
+
+    >>> recorded({"lr": float("inf"), "api_key": "sk-1"})
+    {'lr': 'Infinity', 'api_key': '[redacted]'}
+    """
+    from headway.domain.redaction import redact_values
+
+    return dict(redact_values(spelled(dict(values))))
+
+
 def spelled(value: Any) -> Any:
     """``value`` with NaN and infinities as the strings that stand for them in JSON.
 

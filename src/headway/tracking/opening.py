@@ -277,9 +277,9 @@ def _introduce(share: Share, options: Options, opening: _Opening, identity: RunI
     said["project"] = options.project
     share.recorder.fact({"type": "identity", **{key: _listed(value) for key, value in said.items()}})
     if options.config:
-        from headway.tracking.hyperparameters import spelled
+        from headway.tracking.hyperparameters import recorded
 
-        share.recorder.fact({"type": "config", "set": spelled(options.config)})
+        share.recorder.fact({"type": "config", "set": recorded(options.config)})
 
 
 def _listed(value: Any) -> Any:

@@ -18,7 +18,7 @@ from headway.domain.runs import RunState, RunUpdate
 from headway.errors import ConflictError, InvalidRequestError
 from headway.tracking import endings
 from headway.tracking.attachments import Attachments
-from headway.tracking.hyperparameters import Config, spelled
+from headway.tracking.hyperparameters import Config, recorded
 from headway.tracking.recorder import Recorder
 from headway.tracking.share import FINISH_SECONDS, Share
 
@@ -366,7 +366,7 @@ class TrackedRun:
     def _note_config(self, changed: dict[str, Any], gone: list[str]) -> None:
         fact: dict[str, Any] = {"type": "config"}
         if changed:
-            fact["set"] = spelled(changed)
+            fact["set"] = recorded(changed)
         if gone:
             fact["delete"] = gone
         self._fact(fact)
