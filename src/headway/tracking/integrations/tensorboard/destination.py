@@ -128,6 +128,7 @@ class Destination:
                 self.progress.ended = True
             if save and self.is_open:
                 self.checkpoint(self.progress.reading)
+                self._settle()
         finally:
             for writer in (self._metrics, self._facts):
                 if writer is not None:
@@ -135,6 +136,13 @@ class Destination:
             self._metrics = self._facts = None
 
     # How it is done
+
+    def _settle(self) -> None:
+        """Nothing will be written beyond what was saved: the next import need not look for it."""
+        if not self._pass_over:
+            self.progress.reading = self.progress.stream = None
+            self.progress.rows = 0
+            self.progress.save(self.directory.path)
 
     def _rows_beyond(self) -> int:
         """Rows that an import which was cut off wrote after it had last saved its progress."""
