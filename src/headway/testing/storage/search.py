@@ -330,7 +330,7 @@ class SearchContract(StorageFixtures):
             assert walk(session, 1, project_id, where=parse_filter(nested)) == []
 
     def test_a_cursor_of_another_order_is_refused(self, storage: Storage) -> None:
-        runs = [(make.make_run(config={"a": number}), []) for number in range(3)]
+        runs: list[tuple[Run, list[SeriesSummary]]] = [(make.make_run(config={"a": n}), []) for n in range(3)]
         project_id = put_runs(storage, runs)
         with storage.read() as session:
             first = session.runs.search(PageRequest(limit=1), project_ids=[project_id], order=Order(Param("a")))
@@ -341,7 +341,9 @@ class SearchContract(StorageFixtures):
 
     @pytest.mark.parametrize("text", ["\x01" * 500, "\U0001f4a9" * 500, '"' * 500])
     def test_pages_go_on_after_any_text(self, storage: Storage, text: str) -> None:
-        population = [(make.make_run(description=text, config={"t": text}), []) for _ in range(3)]
+        population: list[tuple[Run, list[SeriesSummary]]] = [
+            (make.make_run(description=text, config={"t": text}), []) for _ in range(3)
+        ]
         project_id = put_runs(storage, population)
         with storage.read() as session:
             for field in (Attribute("description"), Param("t")):
