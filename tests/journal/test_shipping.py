@@ -307,7 +307,7 @@ for name in "ab":
 handled = []
 signal.signal(signal.SIGALRM, lambda number, frame: (writers[1].append(9, b"y"), handled.append(1)))
 signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
-while len(handled) < 300:
+while len(handled) < 100:
     writers[0].append(9, b"x")
     group.notify()
 signal.setitimer(signal.ITIMER_REAL, 0)

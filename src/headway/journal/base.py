@@ -229,7 +229,7 @@ class StreamWriter(ABC, Generic[T]):
             if self._position == end:
                 self._written = item
             if isinstance(error, OSError) and is_disk_error(error):
-                return error
+                return error if self._position != end else None
             raise
         return None
 

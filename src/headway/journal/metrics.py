@@ -25,7 +25,7 @@ from headway.journal.base import StreamWriter
 from headway.journal.codec import JournalHeader
 from headway.journal.documents import plain_json
 from headway.journal.files import is_disk_error
-from headway.journal.frames import KIND_ENTRY, PAYLOAD_LIMIT, Frame, encode_frame
+from headway.journal.frames import KIND_ENTRY, KIND_SCHEMA, PAYLOAD_LIMIT, Frame, encode_frame
 from headway.journal.health import Durability, JournalHealth
 from headway.journal.lanes import LANES, NO_LANE, Lane
 from headway.journal.parts import ROW_COLUMNS, Part, Recent
@@ -335,7 +335,12 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
         self._sequence += 1
 
     def _adopt(self, frame: Frame) -> None:
+        self._stated += frame.kind == KIND_SCHEMA
         self._sequence = sequence_of(frame) or self._sequence
+
+    def _tick(self) -> None:
+        self._quiet = True  # before the sync: it covers what is written up to now
+        super()._tick()
 
     def _frames(self) -> int:
         return 1 + self._stated + self._sequence + self._ended
@@ -377,6 +382,8 @@ def _is_own(error: BaseException) -> bool:
     if not isinstance(error, (KeyError, struct.error)):
         return is_disk_error(error)
     place = error.__traceback__
-    while place is not None and place.tb_next is not None:
+    while place is not None:
+        if not place.tb_frame.f_globals["__name__"].startswith(_JOURNAL):
+            return False
         place = place.tb_next
-    return place is not None and place.tb_frame.f_globals["__name__"].startswith(_JOURNAL)
+    return True

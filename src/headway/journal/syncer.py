@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
 
@@ -14,37 +15,56 @@ class Syncer:
 
     def __init__(self, sync: Callable[[], object]) -> None:
         self._sync = sync
-        self._asked = threading.Event()
-        self._stopping = threading.Event()
+        # Putting into these is safe in a signal handler, also in one that interrupted a put; setting an event is not.
+        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._asked = False
         self._thread: threading.Thread | None = None
+        self._hopeless = False
 
     def ask(self) -> bool:
         """Have the file synced within :data:`SYNC_SECONDS`. Only one thread at a time may call this."""
-        if not self._asked.is_set():
-            self._asked.set()
-            if self._thread is None:
-                self._start()
+        if self._thread is None and not self._hopeless:
+            self._start()
+        if not self._asked:
+            self._asked = True
+            self._calls.put(None)
         return True
 
     def stop(self) -> None:
         """End the thread and wait for it, except from within (a finalizer may run there)."""
-        self._stopping.set()
-        self._asked.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        self._stops.put(None)
+        self._calls.put(None)
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="headway-journal-sync", daemon=True)
+        thread = threading.Thread(target=self._run, name="headway-journal-sync", daemon=True)
         try:
-            self._thread.start()
-        except RuntimeError:
-            # No thread can be started any more (the interpreter ends): the kernel writes the pages back by itself.
-            self._thread = None
+            thread.start()
+        except RuntimeError as error:
+            if "new thread" not in str(error):
+                raise  # a signal handler's
+            # None can be started any more (the interpreter ends): the kernel writes the pages back by itself.
+            self._hopeless = True
+        else:
+            self._thread = thread
 
     def _run(self) -> None:
         while True:
-            self._asked.wait()
-            if self._stopping.wait(SYNC_SECONDS):
+            self._calls.get()
+            if self._is_stopped_within(SYNC_SECONDS):
+                self._calls.put(None)
                 return
-            self._asked.clear()
+            self._asked = False
             self._sync()
+
+    def _is_stopped_within(self, seconds: float) -> bool:
+        try:
+            self._stops.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        # For another thread, too: a signal handler may have started one while the first one was being started.
+        self._stops.put(None)
+        return True

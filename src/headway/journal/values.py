@@ -15,6 +15,9 @@ from headway.errors import InvalidRequestError
 SMALLEST, LARGEST = -(1 << 63), (1 << 63) - 1
 """The whole numbers that are stored as such."""
 
+LATEST = 9_223_372_035
+"""Seconds since 1970 whose nanoseconds fit into int64."""
+
 _HINT = "A metric's value is one number: a Python int or float, or a one-element array or tensor."
 
 
@@ -79,7 +82,7 @@ def plain_step(step: object) -> int | None:
         number = int.__int__(operator.index(step))  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):
         found = plain_number(step)
-        if not isinstance(found, float) or not found.is_integer():
+        if found is None or (isinstance(found, float) and not found.is_integer()):
             raise InvalidRequestError(
                 f"The step {_short(step)} is not a whole number.", hint="Pass an int, or no step at all."
             ) from None
@@ -100,11 +103,13 @@ def plain_epoch(epoch: object) -> float | None:
     if epoch is None:
         return None
     found = plain_number(epoch)
-    if found is None or not math.isfinite(found):
+    exact = None if found is None else _exact_float(found)
+    if exact is None or not math.isfinite(exact):
         raise InvalidRequestError(
-            f"The epoch {_short(epoch)} is not a finite number.", hint="Pass a number, or no epoch at all."
+            f"The epoch {_short(epoch)} is not a finite number that a float64 holds exactly.",
+            hint="Pass a number, or no epoch at all.",
         )
-    return found if isinstance(found, float) else float(_float_of("epoch", found))
+    return exact
 
 
 def plain_time(seconds: object) -> int:
@@ -114,7 +119,7 @@ def plain_time(seconds: object) -> int:
         InvalidRequestError: It is no number, not finite, before 1970, or beyond 64 bits of nanoseconds.
     """
     found = plain_number(seconds)
-    if found is None or not 0 <= found * 1e9 <= LARGEST - 1024:  # NaN satisfies nothing
+    if found is None or not 0 <= found <= LATEST:  # NaN satisfies nothing
         raise InvalidRequestError(
             f"The time {_short(seconds)} is not a number of seconds since 1970.", hint="Pass what time.time() gives."
         )
