@@ -151,6 +151,7 @@ def measured(server: ServerProcess, run: str, size: int, repetitions: int) -> di
         forget(server.data)
         server.start()
         with client_of(server) as client:
+            client.get("/me").raise_for_status()
             cold.append(chart(client, run, size))
     with client_of(server) as client:
         warm = [chart(client, run, size) for _ in range(repetitions)]
@@ -183,9 +184,7 @@ def told(milliseconds: list[float]) -> dict[str, float]:
 
 def client_of(server: ServerProcess) -> httpx.Client:
     headers = {"Authorization": f"Bearer {server.token}"}
-    client = httpx.Client(base_url=f"{server.url}/api/v1", headers=headers, timeout=120, trust_env=False)
-    client.get("/me").raise_for_status()
-    return client
+    return httpx.Client(base_url=f"{server.url}/api/v1", headers=headers, timeout=120, trust_env=False)
 
 
 def peer(python: str | None) -> Any:

@@ -173,6 +173,8 @@ class FoldingWorker:
         """Remove what the store holds of runs that were deleted."""
         if time.monotonic() - self._swept_at < SWEEP_SECONDS and self._swept_at:
             return
+        if not self._swept_at:
+            self._platform.series.warm()
         held = self._platform.series.run_ids()
         with self._platform.storage.read() as session:
             gone = [run_id for run_id in held if session.runs.find(run_id) is None]

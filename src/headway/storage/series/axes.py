@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from headway.domain.metrics import Axis
 from headway.errors import CorruptDataError
-from headway.storage.series.arrays import Floats, Integers, Mask, pack_floats, pack_integers, unpack, unpack_at
+from headway.storage.series.arrays import Bits, Floats, Integers, Mask, pack_floats, pack_integers, unpack, unpack_at
 
 _LENGTHS = struct.Struct("<6I")
 _ALL, _NONE, _SOME = b"\x01", b"\x00", b"\x02"
@@ -150,15 +150,20 @@ class PackedAxes:
 
     def at(self, rows: Integers) -> Axes:
         """Those of some rows; what is regular is not unpacked for it."""
-        has_step, has_epoch = self.has_step[rows], self.has_epoch[rows]
-        return Axes(
-            unpack_at(self._parts[0], rows).view(np.int64),
-            unpack_at(self._parts[1], rows).view(np.int64),
-            unpack_at(self._parts[3], rows).view(np.int64) if self.has_step.all() else self.step[rows],
-            has_step,
-            unpack_at(self._parts[5], rows).view(np.float64) if self.has_epoch.all() else self.epoch[rows],
-            has_epoch,
-        )
+        step, has_step = self._given_at(2, rows)
+        epoch, has_epoch = self._given_at(4, rows)
+        sequence, time = (unpack_at(self._parts[part], rows).view(np.int64) for part in (0, 1))
+        return Axes(sequence, time, step.view(np.int64), has_step, epoch.view(np.float64), has_epoch)
+
+    def _given_at(self, part: int, rows: Integers) -> tuple[Bits, Mask]:
+        """Numbers (as bits) and mask of some rows; the mask is this part, the numbers are the next."""
+        mask = self._parts[part]
+        if mask == _ALL:
+            return unpack_at(self._parts[part + 1], rows), np.ones(len(rows), np.bool_)
+        if mask == _NONE:
+            return np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.bool_)
+        numbers, given = (self.step, self.has_step) if part == 2 else (self.epoch, self.has_epoch)
+        return numbers[rows].view(np.uint64), given[rows]
 
     def whole(self) -> Axes:
         """All of it."""

@@ -186,6 +186,10 @@ class SeriesReader(Protocol):
         """A snapshot. A store that does not exist yet is empty. UnavailableError when it does not answer."""
         ...
 
+    def warm(self) -> None:
+        """Prepare for the first chart."""
+        ...
+
     def run_ids(self) -> Collection[str]:
         """Of all runs that it holds something of."""
         ...

@@ -178,6 +178,21 @@ class SqlSnapshot:
         return found
 
 
+def warm(snapshot: SeriesSnapshot) -> None:
+    """Run everything that a chart runs, so that the first one of a new server need not wait for statements to be made."""
+    snapshot.streams("")
+    snapshot.columns("", stage="", name="")
+    snapshot.blocks(0)
+    chart = (
+        Parts(axes=True, values=True),
+        Parts(axes=True, fine=True),
+        Parts(middle=True, total=True),
+        Parts(total=True),
+    )
+    for parts in chart:
+        list(snapshot.chunks(0, 0, parts))
+
+
 class SqlSeries:
     """A :class:`headway.storage.series.base.SeriesReader`, and the writing that both databases share."""
 
@@ -188,6 +203,10 @@ class SqlSeries:
     def read(self) -> Iterator[SeriesSnapshot]:
         with translated(), self._readers.connect() as connection, connection.begin():
             yield SqlSnapshot(connection)
+
+    def warm(self) -> None:
+        with self.read() as snapshot:
+            warm(snapshot)
 
     def run_ids(self) -> Collection[str]:
         with translated(), self._readers.connect() as connection, connection.begin():

@@ -68,6 +68,10 @@ class SqliteSeriesReader:
         with self._series.read() as snapshot:
             yield snapshot
 
+    def warm(self) -> None:
+        if self._exists():
+            self._series.warm()
+
     def run_ids(self) -> Collection[str]:
         return self._series.run_ids() if self._exists() else []
 
