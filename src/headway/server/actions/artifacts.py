@@ -120,6 +120,16 @@ def resolve_version(session: Session, caller: Caller, reference: str, project_id
     found = session.artifact_versions.find(reference)
     if found is not None and caller.may(Permission.READ, found.project_id):
         return found
+    return named_version(session, reference, project_id)
+
+
+def is_exact(reference: str) -> bool:
+    """Whether a reference names a version by its number, and so always the same one."""
+    return _NUMBER.fullmatch(reference.rpartition(":")[2]) is not None and ":" in reference
+
+
+def named_version(session: Session, reference: str, project_id: str) -> ArtifactVersion:
+    """As :func:`resolve_version`, without ids."""
     name, colon, which = reference.removeprefix("artifact:").rpartition(":")
     name, which = (name, which) if colon else (which, LATEST)
     artifact = _named(session, project_id, name)

@@ -23,10 +23,10 @@ from headway.domain.facts import ArtifactMark, FactType, PlacedFact, RunFacts, f
 from headway.domain.folders import FolderPath
 from headway.domain.lineage import Link, NodeKind, Relation
 from headway.domain.runs import FACTS, Run, RunDetails, RunLabels, RunState, Stream
-from headway.errors import NotFoundError
+from headway.errors import NotFoundError, RequestError
 from headway.journal.codec import FrameDecoder
 from headway.journal.frames import KIND_FACT, Frame
-from headway.server.actions import folders
+from headway.server.actions import artifacts, folders
 from headway.server.actions.heartbeats import total_health
 from headway.server.actions.recording import record
 from headway.server.actions.runs import given, plain_config
@@ -350,7 +350,22 @@ class _Application:
         if version is None and mark.name and mark.digest:
             for artifact in session.artifacts.named(run.project_id, _plain(mark.name)):
                 version = version or session.artifact_versions.by_content(artifact.id, _plain(mark.digest))
+        elif version is None and mark.name:
+            return self._referenced(run, _plain(mark.name))
         if version is None or version.project_id != run.project_id:
+            return None
+        return NodeKind.ARTIFACT_VERSION, version.id, f"{version.name}:v{version.version}"
+
+    def _referenced(self, run: Run, reference: str) -> tuple[NodeKind, str, str] | None:
+        """What a reference such as ``digits:latest`` means; once that was said of a run, it stays."""
+        plain = reference.removeprefix("artifact:")
+        name = (plain.rpartition(":")[0] or plain).rpartition("/")[2]
+        for link in () if artifacts.is_exact(plain) else self._session.links.of_run(run.id):
+            if link.kind is NodeKind.ARTIFACT_VERSION and link.label.rpartition(":")[0] == name:
+                return link.kind, link.other_id, link.label
+        try:
+            version = artifacts.named_version(self._session, reference, run.project_id)
+        except RequestError:
             return None
         return NodeKind.ARTIFACT_VERSION, version.id, f"{version.name}:v{version.version}"
 

@@ -1,0 +1,86 @@
+"""Artifacts that runs mark: linked on the server, live or by a later sync."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import headway
+from headway import Artifact, Client
+from headway.domain.base import new_id
+from headway.testing.faults import until
+from headway.testing.server import ServerProcess
+
+
+@pytest.fixture
+def project(
+    running_server: ServerProcess, base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[str]:
+    monkeypatch.setenv("HEADWAY_CONFIG", str(tmp_path / "config.yaml"))
+    monkeypatch.chdir(tmp_path)
+    yield new_id("project")
+
+
+@pytest.fixture
+def scoped(running_server: ServerProcess, project: str) -> Iterator[Client]:
+    with Client(running_server.url, running_server.token, project=project) as found:
+        found.projects.create(project)
+        yield found
+
+
+def artifact_of(name: str, text: str, tmp_path: Path) -> Artifact:
+    (tmp_path / name).write_text(text)
+    artifact = Artifact(name)
+    artifact.add_file(tmp_path / name)
+    return artifact
+
+
+def edges(client: Client, run: str) -> set[tuple[str, str]]:
+    """Labels of what each edge joins; the run is called ``run``."""
+    found = client.lineage(run)
+    names = {node.id: "run" if node.id == run else node.label for node in found.nodes}
+    return {(names[edge.source], names[edge.target]) for edge in found.edges}
+
+
+EXPECTED = {("stored:v1", "run"), ("used:v1", "run"), ("dataset", "run"), ("run", "made:v1")}
+
+
+class Foreign:
+    kind, id, path = "Dataset", "d7", "dataset"
+
+
+def marked(run: Any, tmp_path: Path) -> None:
+    run.mark_input("artifact:stored:v1")
+    run.mark_input(artifact_of("used", "used", tmp_path))
+    run.mark_input(Foreign())
+    run.mark_output(artifact_of("made", "made", tmp_path))
+    run.finish()
+
+
+def test_a_live_runs_artifacts_are_uploaded_and_linked(
+    running_server: ServerProcess, scoped: Client, project: str, tmp_path: Path
+) -> None:
+    (tmp_path / "stored").write_text("stored")
+    scoped.artifacts.upload("stored", tmp_path / "stored")
+    run = headway.init(project=project, url=running_server.url, token=running_server.token, capture=False)
+    marked(run, tmp_path)
+    until(lambda: edges(scoped, run.id) == EXPECTED, 60, "every edge is there", pause=0.2)
+
+
+def test_an_offline_runs_artifacts_go_with_it_when_it_is_synced(
+    running_server: ServerProcess, scoped: Client, project: str, tmp_path: Path
+) -> None:
+    (tmp_path / "stored").write_text("stored")
+    scoped.artifacts.upload("stored", tmp_path / "stored")
+    run = headway.init(project=project, mode="offline", capture=False)
+    marked(run, tmp_path)
+    assert list(scoped.artifacts.list(name="made")) == []
+    for _ in range(2):
+        report = headway.sync(url=running_server.url, token=running_server.token)
+        assert report.ok
+    until(lambda: edges(scoped, run.id) == EXPECTED, 60, "every edge is there", pause=0.2)
+    assert scoped.artifacts.resolve("made").run_id == run.id
+    assert len(list(scoped.artifacts.versions("made"))) == 1
