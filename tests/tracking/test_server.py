@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,16 @@ for number in range(5):
     assert sorted(found) == ["0", "1", "2", "3", "4"]
     for name, run in found.items():
         assert points(here, run, "x") == [(step, int(name)) for step in range(100)]
+
+
+def test_a_program_in_a_job_logs_into_the_jobs_run(here: Client) -> None:
+    """Its ranks share the run; the job's log holds the program's own lines."""
+    here.projects.create(str(here.project))
+    code = "import headway; r = headway.init(config={'lr': 0.1}); r.log({'loss': 1.5}, step=1); r.finish(); print('done')"
+    job = here.jobs.create("job", command=[sys.executable, "-c", code], count=2)
+    job = here.jobs.wait(job.id, timeout=60)
+    assert [row.message for row in here.jobs.logs(job.id)] == ["done", "done"]
+    until(lambda: here.runs.get(job.run_id).summary, 30)
+    run = here.runs.get(job.run_id)
+    assert (run.name, run.alternative_name, run.config) == ("job", None, {"lr": 0.1})
+    assert [(line.replica, line.values) for line in run.metrics("loss").lines] == [("rank0", [1.5]), ("rank1", [1.5])]

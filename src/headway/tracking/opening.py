@@ -21,7 +21,7 @@ from headway.tracking.config import Options, read_options
 from headway.tracking.connection import RunConnection
 from headway.tracking.directory import RUNS, RunDirectory, Target, fallback_base
 from headway.tracking.launch import Gathering, Place, find_place
-from headway.tracking.progress import say
+from headway.tracking.progress import in_job, say
 from headway.tracking.recorder import Author
 from headway.tracking.run import RunIdentity, TrackedRun
 from headway.tracking.share import Seat, Share
@@ -121,7 +121,7 @@ def begin(options: Options, directory: RunDirectory | None = None) -> TrackedRun
     _check_conflict(options, run, share)
     _current_run = run
     endings.watch(run)
-    if opening.leads and run.url is not None:
+    if opening.leads and run.url is not None and not in_job():
         say(f"run {run.name} ({run.id}) is tracked at {run.url}")
     run._attach(attach(share, options))
     return run
@@ -218,7 +218,12 @@ def _started(options: Options, opening: _Opening) -> tuple[Share, RunIdentity, d
         facts = read_facts(opening.directory)
         known, config = facts.identity, {**facts.config, **options.config}
     identity = _identity(options, opening.directory.id, known)
-    if opening.is_new and opening.leads and identity.alternative_name is None:
+    if (
+        opening.is_new
+        and opening.leads
+        and identity.alternative_name is None
+        and (opening.named or "name" in options.identity)
+    ):
         identity = replace(identity, alternative_name=alternative_name(identity.name))
     seat = _seat(options, opening, identity)
     share = Share(seat)

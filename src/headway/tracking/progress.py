@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ def say(text: str) -> None:
         sys.stderr.flush()
     except (AttributeError, OSError, ValueError):
         pass
+
+
+def in_job() -> bool:
+    """Whether a job of the platform runs this: its log holds the program's own lines and no good news of ours."""
+    return bool(os.environ.get("HEADWAY_JOB_ID"))
 
 
 def on_terminal() -> bool:

@@ -16,7 +16,7 @@ from headway.journal.reader import read_header
 from headway.tracking import endings
 from headway.tracking.connection import RunConnection, is_skipped
 from headway.tracking.directory import RunDirectory
-from headway.tracking.progress import Left, SendingBar, amount, on_terminal, say
+from headway.tracking.progress import Left, SendingBar, amount, in_job, on_terminal, say
 from headway.tracking.recorder import Author, Recorder
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Share:
             self._say_left(f"{amount(left)} of run {self.seat.author.run} are on this machine only")
         elif not self.inherited and connection is not None:
             self._note_synced(connection)
-            if self.seat.leads:
+            if self.seat.leads and not in_job():
                 say(f"run {self.seat.author.run} is at {connection.run_url(self.seat.author.run)}")
 
     def _say_local(self) -> None:
