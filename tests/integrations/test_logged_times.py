@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from headway.errors import InvalidRequestError
+from headway.errors import ConflictError, InvalidRequestError
 from headway.journal.codec import JournalHeader
 from headway.journal.metrics import MetricsWriter
 from headway.journal.reader import read_frames
 from headway.journal.rows import Row, RowDecoder
+from headway.tracking.local import find_local
 
 
 @pytest.fixture
@@ -44,3 +45,16 @@ def test_a_time_that_is_none_is_refused_and_nothing_is_stored(writer, time) -> N
     with pytest.raises(InvalidRequestError, match="time"):
         writer.log_at(time, {"loss": 1.0}, 1)
     assert rows(writer) == []
+
+
+def test_a_run_keeps_the_times_that_it_was_given(tracked) -> None:
+    tracked.log_at(1_700_000_000.25, {"loss": 0.5}, 1, type="train", epoch=2)
+    tracked.log({"loss": 0.25}, 2, type="train")
+    with pytest.raises(InvalidRequestError, match="time"):
+        tracked.log_at(-1.0, {"loss": 0.5})
+    tracked.finish()
+    with pytest.raises(ConflictError, match="finished"):
+        tracked.log_at(1.0, {"loss": 0.5})
+    found = find_local(str(tracked.directory)).metrics("loss", "train")
+    assert (found.steps, found.values, found.epochs) == ([1, 2], [0.5, 0.25], [2.0, None])
+    assert found.times[0] == 1_700_000_000_250 < found.times[1]

@@ -129,6 +129,14 @@ class Recorder:
         else:
             self._counted["dropped"] += len(plain_values(metrics))
 
+    def write_at(self, time: float, metrics: Mapping[str, Any], step: int | None = None, **more: Any) -> None:
+        """Write one row of another time than now, as :meth:`headway.journal.metrics.MetricsWriter.log_at`."""
+        writer = self.metrics()
+        if writer is not None:
+            writer.log_at(time, metrics, step, **more)
+        else:
+            self._counted["dropped"] += len(plain_values(metrics))
+
     def entry(self, document: Mapping[str, Any]) -> None:
         """Write one media entry."""
         writer = self.metrics()

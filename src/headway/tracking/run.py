@@ -204,6 +204,30 @@ class TrackedRun:
 
             log_mixed(self._share, metrics, step, stage, epoch)
 
+    def log_at(
+        self,
+        time: float,
+        metrics: Mapping[str, Any],
+        step: int | None = None,
+        *,
+        type: str | None = None,
+        stage: str | None = None,
+        epoch: float | None = None,
+    ) -> None:
+        """Log numbers that were measured at another time than now: what another tracker kept, a file of old results.
+
+        Args:
+            time: Seconds since 1970 (UTC), as ``time.time()`` gives them.
+            metrics, step, type, stage, epoch: As for :meth:`log`, without media.
+
+        Raises:
+            InvalidRequestError: The time, or a value, name or step cannot be stored exactly; nothing was logged.
+            ConflictError: The run is finished.
+        """
+        if type is not None:
+            stage = _one_word(type, stage)
+        self._recorder.write_at(time, metrics, step, stage=stage, epoch=epoch)
+
     def set(
         self, *, name: str | None = None, labels: Iterable[str] | None = None, description: str | None = None
     ) -> None:
@@ -420,3 +444,5 @@ class _Nowhere:
     def write(self, *_values: Any, **_more: Any) -> None:
         if self._finished is not None:
             raise _finished(self._finished)
+
+    write_at = write
