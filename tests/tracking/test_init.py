@@ -111,34 +111,27 @@ def test_a_directory_that_takes_nothing_is_left_for_another_one(tmp_path: Path) 
     found.path.rmdir()
 
 
-BUDGET_SECONDS = 0.300
-MEASURED = """
-import time
-started = time.perf_counter()
-import headway
-headway.init(project="digits", config={"lr": 0.1})
-taken = time.perf_counter() - started
+HEAVY = ("httpx", "ssl", "requests", "numpy", "pandas", "yaml", "rich", "typer", "psutil", "sqlalchemy", "fastapi")
+"""What would take longer to import than everything that init needs; its threads may import some of it later."""
+
+
+def test_init_imports_nothing_heavy_where_it_is_called(tmp_path: Path) -> None:
+    """How long it takes is in benchmarks/log.py; what would make it long is seen here."""
+    code = """
 import sys
-print(taken, "httpx" in sys.modules)
+import headway
+headway.init(project="digits", config={"lr": 0.1}, capture=False, console=False, system=False)
+print(*sys.modules)
 """
-
-
-def test_import_and_init_take_300_ms_together(tmp_path: Path) -> None:
-    """The best of a few; on a machine that is busy with other things, held against what pydantic's import takes."""
-    best, yardstick = float("inf"), float("inf")
-    for _ in range(7):
-        command = [sys.executable, "-c", MEASURED]
-        printed = subprocess.run(
-            command, env=environment(tmp_path / "x"), cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        best = min(best, float(printed.stdout.split()[0]))
-        if best <= BUDGET_SECONDS:
-            break
-        code = "import time; t = time.perf_counter(); import pydantic.main; print(time.perf_counter() - t)"
-        bare = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        yardstick = min(yardstick, float(bare.stdout))
-    print(f"{best * 1000:.0f} ms; pydantic alone {yardstick * 1000:.0f} ms")
-    assert best <= BUDGET_SECONDS or best <= 3 * yardstick
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(tmp_path / "x"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(HEAVY) & set(printed.stdout.split()) == set()
 
 
 def test_init_waits_for_no_server(tmp_path: Path) -> None:
