@@ -23,22 +23,21 @@ def body_chunks(request: Request) -> Iterator[bytes]:
     stream = request.stream()
     ended = False
 
-    async def following() -> bytes:
+    async def following() -> list[bytes]:
         nonlocal ended
         pieces, size = [], 0
-        while size < GATHERED_BYTES and not ended:
-            try:
-                with anyio.fail_after(STALLED_SECONDS):
+        try:
+            with anyio.fail_after(STALLED_SECONDS) as scope:
+                while size < GATHERED_BYTES:
                     piece = await stream.__anext__()
-            except StopAsyncIteration:
-                ended = True
-            except TimeoutError:
-                raise RequestError(f"Nothing of the body arrived for {STALLED_SECONDS:.0f} s.") from None
-            else:
-                pieces.append(piece)
-                size += len(piece)
-        return b"".join(pieces)
+                    scope.deadline = anyio.current_time() + STALLED_SECONDS
+                    pieces.append(piece)
+                    size += len(piece)
+        except StopAsyncIteration:
+            ended = True
+        except TimeoutError:
+            raise RequestError(f"Nothing of the body arrived for {STALLED_SECONDS:.0f} s.") from None
+        return pieces
 
     while not ended:
-        if chunk := from_thread.run(following):
-            yield chunk
+        yield from filter(None, from_thread.run(following))
