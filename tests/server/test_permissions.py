@@ -299,6 +299,8 @@ class Scene:
     def _query(self, path: str) -> dict[str, Any]:
         if "/streams/" in path:
             return {"offset": 0, "writer": "w"}
+        if path == "/runs/{run}/metrics":
+            return {"name": "loss"}
         if path.endswith("/resolve"):
             made = self.world.artifact if "artifact" in path else self.world.version
             return {"project": self.project.id, "ref": made(self.project).name}

@@ -15,7 +15,7 @@ from headway.storage.series.axes import Axes
 from headway.storage.series.base import Block, Column, Parts, SeriesSnapshot, StreamKey
 from headway.storage.series.lines import Tails
 from headway.storage.series.rows import Rows
-from headway.storage.series.statistics import Bins, ColumnStatistics, describe
+from headway.storage.series.statistics import FINE, Bins, ColumnStatistics, describe
 
 
 class _Latest(NamedTuple):
@@ -190,48 +190,39 @@ def _total(snapshot: SeriesSnapshot, pieces: Sequence[_Piece], tails: _TailTotal
 
 
 def _add_visible(snapshot: SeriesSnapshot, pieces: Sequence[_Piece], found: _Sum) -> None:
-    """The same where later attempts hide what earlier ones logged."""
+    """The same where later attempts hide what earlier ones logged: unpacks only what a cut goes through."""
     pieces = [_with_blocks(snapshot, piece) for piece in pieces]
     first = _first_steps(pieces)
     for piece in pieces:
         stream = piece.stream
-        later = [
-            step for (replica, attempt), step in first.items() if replica == stream.replica and attempt > stream.attempt
-        ]
+        later = [step for (replica, n), step in first.items() if replica == stream.replica and n > stream.attempt]
         cutoff = min(later, default=None)
-        for axes, bits in _hidden_cut(snapshot, piece, cutoff, found):
-            shown = np.ones(len(axes), np.bool_) if cutoff is None else ~axes.has_step | (axes.step < cutoff)
-            if shown.any():
-                total = describe(bits[shown][None], axes.take(shown), 0, floats=piece.floats).total
-                found.add(total, floats=piece.floats, attempt=stream.attempt)
+        for block in piece.blocks:
+            _add_block(snapshot, piece, block, cutoff, found)
+        if piece.tail is not None:
+            _add_rows(piece, piece.tail.axes, piece.tail.bits([piece.position])[0], cutoff, found)
 
 
-def _hidden_cut(snapshot: SeriesSnapshot, piece: _Piece, cutoff: int | None, found: _Sum) -> list[tuple[Axes, Bits]]:
-    """Adds the blocks that are seen whole; the rows of those through which the cut goes, and of the tail."""
-    cut: list[tuple[Axes, Bits]] = []
-    column = piece.column
-    for block in piece.blocks:
-        assert column is not None
-        extent = block.extent
-        hidden = cutoff is not None and extent.steps > 0 and extent.high_step >= cutoff
-        if hidden and cutoff is not None and extent.low_step >= cutoff and extent.steps == block.rows:
-            continue
-        parts = Parts(axes=True, values=True) if hidden else Parts(axes=True, values=True, total=True)
-        wanted = Parts(total=True) if not hidden and _has_total(block) else parts
-        for chunk in snapshot.chunks(column.schema_id, column.position, wanted, block.first_row, block.end):
-            if chunk.total is not None:
-                found.add(chunk.total, floats=piece.floats, attempt=piece.stream.attempt)
-            elif chunk.axes is not None and chunk.bits is not None:
-                cut.append((chunk.axes.whole(), chunk.bits))
-    if piece.tail is not None:
-        cut.append((piece.tail.axes, piece.tail.bits([piece.position])[0]))
-    return cut
+def _add_block(snapshot: SeriesSnapshot, piece: _Piece, block: Block, cutoff: int | None, found: _Sum) -> None:
+    extent, column = block.extent, piece.column
+    assert column is not None
+    cut = cutoff is not None and extent.steps > 0 and extent.high_step >= cutoff
+    if cut and cutoff is not None and extent.low_step >= cutoff and extent.steps == block.rows:
+        return
+    whole = not cut and block.rows > FINE
+    parts = Parts(total=True) if whole else Parts(axes=True, values=True)
+    for chunk in snapshot.chunks(column.schema_id, column.position, parts, block.first_row, block.end):
+        if chunk.total is not None:
+            found.add(chunk.total, floats=piece.floats, attempt=piece.stream.attempt)
+        elif chunk.axes is not None and chunk.bits is not None:
+            _add_rows(piece, chunk.axes.whole(), chunk.bits, cutoff, found)
 
 
-def _has_total(block: Block) -> bool:
-    from headway.storage.series.statistics import FINE
-
-    return block.rows > FINE
+def _add_rows(piece: _Piece, axes: Axes, bits: Bits, cutoff: int | None, found: _Sum) -> None:
+    shown = np.ones(len(axes), np.bool_) if cutoff is None else ~axes.has_step | (axes.step < cutoff)
+    if shown.any():
+        total = describe(bits[shown][None], axes.take(shown), 0, floats=piece.floats).total
+        found.add(total, floats=piece.floats, attempt=piece.stream.attempt)
 
 
 def _with_blocks(snapshot: SeriesSnapshot, piece: _Piece) -> _Piece:
