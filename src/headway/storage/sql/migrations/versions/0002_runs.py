@@ -55,6 +55,11 @@ def _new_tables() -> None:
         sa.PrimaryKeyConstraint("run_id", "key", name="run_metrics_key"),
         sqlite_with_rowid=False,
     )
+    if op.get_bind().dialect.name == "postgresql":
+        values = ["form", "number", "rest"]
+        op.create_index("run_params_by_key", "run_params", ["key", "run_id"], postgresql_include=values)
+        values = ["forms", "last", "last_rest", "min", "min_rest", "max", "max_rest", "mean", "count"]
+        op.create_index("run_metrics_by_key", "run_metrics", ["key", "run_id"], postgresql_include=values)
     op.create_table(
         "run_details",
         sa.Column("run_id", TEXT, primary_key=True),
