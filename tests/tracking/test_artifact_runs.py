@@ -11,6 +11,7 @@ import pytest
 import headway
 from headway import Artifact, Client
 from headway.domain.base import new_id
+from headway.testing.factories import digest_of
 from headway.testing.faults import until
 from headway.testing.server import ServerProcess
 
@@ -84,3 +85,32 @@ def test_an_offline_runs_artifacts_go_with_it_when_it_is_synced(
     until(lambda: edges(scoped, run.id) == EXPECTED, 60, "every edge is there", pause=0.2)
     assert scoped.artifacts.resolve("made").run_id == run.id
     assert len(list(scoped.artifacts.versions("made"))) == 1
+
+
+def test_what_runs_logged_is_no_garbage_and_what_a_deleted_run_logged_is(
+    running_server: ServerProcess, scoped: Client, project: str
+) -> None:
+    texts = {"kept": new_id("kept"), "gone": new_id("gone")}
+    digests = {name: digest_of(text.encode()) for name, text in texts.items()}
+    ids = {}
+    for name, text in texts.items():
+        run = headway.init(project=project, url=running_server.url, token=running_server.token, capture=False)
+        run.log({"note": headway.Text(text)}, step=1)
+        run.finish()
+        ids[name] = run.id
+
+    def stored(name: str) -> bool:
+        digest = digests[name]
+        return (running_server.data / "blobs" / "sha256" / digest[:2] / digest).exists()
+
+    assert stored("kept") and stored("gone")
+    scoped.runs.delete(ids["gone"])
+
+    def collected() -> bool:
+        scoped.gc(grace_hours=0)
+        return not stored("gone")
+
+    until(collected, 60, "what the deleted run logged was collected", pause=0.5)
+    assert stored("kept")
+    with scoped.blobs.open(digests["kept"]) as answer:
+        assert answer.read(1000).decode() == texts["kept"]

@@ -10,25 +10,32 @@ no project holds it, under the lock of its directory and only if it is old, too:
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 
-from headway.domain.base import now
+from headway.domain.base import PageRequest, now
 from headway.domain.collection import CollectionReport, CollectionRequest
+from headway.domain.runs import METRICS
 from headway.errors import ConflictError, LeaseLostError, NotFoundError
-from headway.server.actions import manifests, uploads
+from headway.server.actions import manifests, metrics, uploads
 from headway.server.actions.leases import Lease, leased
 from headway.server.context import Caller, Platform
 from headway.storage.base import Session
+from headway.storage.series.base import EntryFilter
 
 logger = logging.getLogger("headway.collection")
+_DIGEST = re.compile(r'"([0-9a-f]{64})"')
 
 SUBJECT = "garbage collection"
 CANDIDATES = 250_000
 """Blobs that are looked at in one pass over all references; each takes about 100 bytes meanwhile."""
 SWEPT_AT_ONCE = 200
 MANIFESTS_AT_ONCE = 1000
+ENTRIES_AT_ONCE = 1000
+UNFOLDED = 1_000_000
+"""Streams with bytes that are not folded; there are never nearly so many."""
 SETTLING = timedelta(seconds=5)
 """How long a transaction may take from setting a blob's moment to its commit; also without any grace such a blob stays."""
 
@@ -43,7 +50,7 @@ def collect(platform: Platform, caller: Caller, request: CollectionRequest) -> C
     with leased(platform, SUBJECT) as lease:
         if lease is None:
             raise ConflictError("Garbage is being collected already.", hint="Wait until that is done.")
-        collection = _Collection(platform, lease, before, dry_run=request.dry_run)
+        collection = _Collection(platform, caller, lease, before, dry_run=request.dry_run)
         collection.run()
         count, size = uploads.remove_abandoned(platform, dry_run=request.dry_run)
         report = CollectionReport(
@@ -63,8 +70,8 @@ def collect(platform: Platform, caller: Caller, request: CollectionRequest) -> C
 class _Collection:
     """One pass over everything that is stored."""
 
-    def __init__(self, platform: Platform, lease: Lease, before: datetime, *, dry_run: bool) -> None:
-        self._platform, self._lease = platform, lease
+    def __init__(self, platform: Platform, caller: Caller, lease: Lease, before: datetime, *, dry_run: bool) -> None:
+        self._platform, self._caller, self._lease = platform, caller, lease
         self._before, self._dry_run = before, dry_run
         self.blobs = self.bytes = self.kept = 0
 
@@ -88,6 +95,8 @@ class _Collection:
             for holder in session.holders_of_blobs():
                 for digest in holder.referenced_digests():
                     candidates.pop(digest, None)
+        for digest in self._entry_digests():
+            candidates.pop(digest, None)
         for manifest in self._manifests():
             candidates.pop(manifest, None)
             try:
@@ -95,6 +104,24 @@ class _Collection:
                     candidates.pop(digest, None)
             except NotFoundError:
                 logger.error("the manifest %s of an artifact version is not stored", manifest)
+
+    def _entry_digests(self) -> Iterator[str]:
+        """What media entries of runs name, folded into series or not yet."""
+        with self._platform.storage.read() as session:
+            runs = {stream.run_id for stream in session.streams.unfolded([METRICS], limit=UNFOLDED)}
+        for run in sorted(runs.union(self._platform.series.run_ids())):
+            cursor: str | None = None
+            while True:
+                page = PageRequest(limit=ENTRIES_AT_ONCE, cursor=cursor)
+                try:
+                    found = metrics.entries(self._platform, self._caller, run, EntryFilter(), page)
+                except NotFoundError:
+                    break  # a run that was deleted; its series are still going
+                for entry in found.items:
+                    yield from _DIGEST.findall(entry.model_dump_json())
+                cursor = found.next_cursor
+                if cursor is None:
+                    break
 
     def _manifests(self) -> Iterator[str]:
         after = ""

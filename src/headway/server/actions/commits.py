@@ -42,8 +42,11 @@ def commit(platform: Platform, caller: Caller, request: ArtifactCommit) -> Artif
     with platform.storage.read() as session:
         project = find_project(session, caller, request.project, Permission.WRITE)
         if not session.blobs.has(project.id, request.manifest):
-            raise InvalidRequestError("The manifest was not uploaded.", details={"missing": [request.manifest]})
-    summary = manifests.summarise(platform, request.manifest)
+            raise _without_manifest(request)
+    try:
+        summary = manifests.summarise(platform, request.manifest)
+    except NotFoundError:  # collected as garbage in between
+        raise _without_manifest(request) from None
     with platform.storage.write() as session:
         project = find_project(session, caller, request.project, Permission.WRITE)
         maker = _find_run(session, caller, project.id, request.run)
@@ -59,6 +62,12 @@ def commit(platform: Platform, caller: Caller, request: ArtifactCommit) -> Artif
         # Last, so that the moment that garbage collection looks at is that of the commit.
         _hold(session, project.id, request.manifest, summary)
         return answer
+
+
+def _without_manifest(request: ArtifactCommit) -> InvalidRequestError:
+    return InvalidRequestError(
+        "The manifest was not uploaded.", hint="Send it first.", details={"missing": [request.manifest]}
+    )
 
 
 def _hold(session: Session, project_id: str, manifest: str, summary: Summary) -> None:

@@ -83,7 +83,8 @@ class ArtifactContract(StorageFixtures):
         with storage.write() as session:
             for digest in [*digests, digests[0]]:
                 session.artifact_versions.add(make.make_artifact_version(manifest=digest))
-        found, after = [], ""
+        after = ""
+        found: list[str] = []
         with storage.read() as session:
             while some := session.artifact_versions.manifests(after=after, limit=2):
                 found += some
