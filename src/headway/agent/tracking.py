@@ -53,7 +53,9 @@ class LeftTracking:
         if own is None:
             return []
         self._upload_media(own)
-        report = persist(lambda: ship_directory(own, self._sink_for), give_up=self._give_up, seconds=self._patience)
+        report = persist(
+            lambda: ship_directory(own, self._sink_for, abandoned=True), give_up=self._give_up, seconds=self._patience
+        )
         log.info("%d tracked streams are whole", len(report.shipped))
         for path, error in report.failed:
             log.error("%s could not be shipped: %s", ascii(path.name), error)

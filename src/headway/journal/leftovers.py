@@ -9,11 +9,12 @@ from pathlib import Path
 from headway.errors import AuthenticationError, CorruptDataError, HeadwayError, PermissionDeniedError
 from headway.journal.codec import JournalHeader
 from headway.journal.decoding import FrameDecoder
+from headway.journal.frames import KIND_END, encode_frame
 from headway.journal.liveness import is_live
 from headway.journal.reader import read_header
 from headway.journal.shipper import RETRYABLE, Shipper, StreamSink
 
-__all__ = ["LeftoverReport", "ShippedJournal", "find_journals", "is_live", "ship_directory", "whole_length"]
+__all__ = ["LeftoverReport", "ShippedJournal", "find_journals", "is_ended", "is_live", "ship_directory", "whole_length"]
 
 SUFFIX = ".hwj"
 _GENERAL = (*RETRYABLE, AuthenticationError, PermissionDeniedError)
@@ -28,8 +29,10 @@ class ShippedJournal:
     path: Path
     header: JournalHeader
     bytes: int
+    live: bool
+    """Whether it is still being written."""
     closed: bool
-    """Whether the stream is complete; False for one that is still being written."""
+    """Whether the server knows that nothing follows."""
 
 
 @dataclass
@@ -43,7 +46,7 @@ class LeftoverReport:
     @property
     def complete(self) -> bool:
         """Whether the server holds all that was ever written here, and nobody writes any more."""
-        return not self.failed and all(journal.closed for journal in self.shipped)
+        return not self.failed and not any(journal.live for journal in self.shipped)
 
 
 def find_journals(directory: Path) -> list[Path]:
@@ -55,9 +58,12 @@ def ship_directory(
     directory: Path,
     sink_for: Callable[[JournalHeader], StreamSink],
     *,
+    abandoned: bool = False,
     on_progress: Callable[[Path, int, int], None] | None = None,
 ) -> LeftoverReport:
-    """Send every journal in ``directory``: whole and closed, or, when it is still being written, up to its present end.
+    """Send every journal in ``directory``, or, of one that is still being written, what is whole of it.
+
+    A stream is closed when its writer closed the journal. One that just ends may be half a copy, of which more comes later.
 
     Doing it again sends what is missing, so it may be interrupted at any point and repeated. A journal that cannot be
     sent is reported and the others go on; empty files, which a process leaves that died before it wrote anything, are
@@ -66,6 +72,7 @@ def ship_directory(
     Args:
         directory: A run's directory.
         sink_for: Where the stream with this header goes. It may raise for one that must not be sent.
+        abandoned: The writers are dead and these are no copies: close every stream that nobody is writing.
         on_progress: Called with journal, bytes that the server holds, and bytes in all, after each piece.
 
     Raises:
@@ -75,7 +82,7 @@ def ship_directory(
     report = LeftoverReport()
     for path in find_journals(directory):
         try:
-            if shipped := _ship(path, sink_for, on_progress):
+            if shipped := _ship(path, sink_for, abandoned, on_progress):
                 report.shipped.append(shipped)
         except _GENERAL:
             raise
@@ -87,7 +94,10 @@ def ship_directory(
 
 
 def _ship(
-    path: Path, sink_for: Callable[[JournalHeader], StreamSink], on_progress: Callable[[Path, int, int], None] | None
+    path: Path,
+    sink_for: Callable[[JournalHeader], StreamSink],
+    abandoned: bool,
+    on_progress: Callable[[Path, int, int], None] | None,
 ) -> ShippedJournal | None:
     if not path.stat().st_size:
         return None
@@ -95,15 +105,16 @@ def _ship(
     # In this order: a header is written under the writer's lock, so a file that has one and no lock is nobody's any more.
     live = is_live(path)
     length = whole_length(path) if live else path.stat().st_size
+    close = not live and (abandoned or is_ended(path))
     sink = sink_for(header)
     if on_progress:
         sink = _Watched(sink, lambda held: on_progress(path, held, length))
     shipper = Shipper(path, sink, limit=lambda: length)
     try:
-        shipper.ship(close=not live)
+        shipper.ship(close=close)
     finally:
         shipper.release()
-    return ShippedJournal(path, header, length, not live)
+    return ShippedJournal(path, header, length, live, close)
 
 
 def whole_length(path: Path) -> int:
@@ -113,6 +124,14 @@ def whole_length(path: Path) -> int:
         while data := file.read(_PIECE):
             decoder.feed(data)
     return decoder.offset
+
+
+def is_ended(path: Path) -> bool:
+    """Whether the writer said that nothing follows."""
+    end = encode_frame(KIND_END, b"")
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(end)))
+        return file.read() == end
 
 
 class _Watched:
