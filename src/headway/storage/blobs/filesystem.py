@@ -171,11 +171,12 @@ class FileBlobs:
         return self._blobs / digest[:2] / digest
 
     def _publish(self, temporary: Path, target: Path) -> None:
-        private_directory(target.parent)
+        if not target.parent.is_dir():
+            private_directory(target.parent)
+            sync_directory(self._blobs)
         with _locked(target.parent, fcntl.LOCK_SH):
             temporary.rename(target)
         sync_directory(target.parent)
-        sync_directory(self._blobs)
 
     def _remove_abandoned(self) -> None:
         oldest = time.time() - ABANDONED_SECONDS
