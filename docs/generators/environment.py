@@ -8,8 +8,11 @@ from pathlib import Path
 import headway
 from generators.markdown import code, table
 
-SOURCES = (Path(headway.__file__).parent, Path(__file__).parents[2] / "compat" / "gradient")
-OWN_NAME = re.compile(r"\b(?:HEADWAY|PS|PAPERSPACE)_[A-Z0-9]+(?:_[A-Z0-9]+)*\b")
+SOURCES = (
+    Path(headway.__file__).parent,
+    *(Path(__file__).parents[2] / "compat" / name for name in ("gradient", "t9k")),
+)
+OWN_NAME = re.compile(r"\b(?:HEADWAY|PS|PAPERSPACE|EM|T9K)_[A-Z0-9]+(?:_[A-Z0-9]+)*\b")
 INTERNAL = {"HEADWAY_GIT_USERNAME", "HEADWAY_GIT_PASSWORD", "HEADWAY_TEST", "HEADWAY_TEST_FULL", "HEADWAY_TEST_SEED"}
 """Between the agent and the git program it starts, and of this repository's tests (CONTRIBUTING.md)."""
 
@@ -20,6 +23,8 @@ CLIENT = {
     "HEADWAY_PROJECT": "The project of calls that name none.",
     "HEADWAY_PROFILE": "Which profile of the user file counts.",
     "HEADWAY_CONFIG": "Another place for the user file.",
+    "HEADWAY_DIR": "Where a training program keeps its runs and artifacts; `.headway` here without it.",
+    "HEADWAY_MODE": "`online`, `offline` or `disabled`: whether a tracked run goes to a server.",
     "HEADWAY_DEBUG": "With `1` the command line shows a traceback when Headway itself fails.",
     "NO_COLOR": "Set to anything: no colours on the terminal.",
 }
@@ -66,6 +71,12 @@ GRADIENT = {
     "PAPERSPACE_CONFIG_EXPERIMENTS_HOST": "The same.",
     "PAPERSPACE_CONFIG_EXPERIMENTS_HOST_V2": "The same.",
 }
+T9K = {
+    "EM_RUN_PARENT_DIR": "Where runs are kept; `.em/runs` without it.",
+    "EM_ARTIFACT_PARENT_DIR": "Where artifacts are kept; `.em/artifacts` without it.",
+    "T9K_CONFIG": "The configuration file; `~/.t9k/t9k-config.yaml` without it.",
+    "T9K_CONFIG_CONTEXT": "Which of its contexts counts.",
+}
 INHERITANCE = """From the machine a program also gets `PATH` (the server's Python first), `HOME`, `LANG`, `TMPDIR`, `TZ`,
 proxy settings and a few more by a list; nothing else of the server's environment. Then come the job's own variables and
 secrets, and then these, which win."""
@@ -74,6 +85,7 @@ GROUPS = (
     ("Of the server", "`headway up` reads no other variable of Headway's.", SERVER),
     ("In a job's program and in a replica that serves", INHERITANCE, PROGRAM),
     ("Of scripts written for Gradient", "Read by the package `gradient` of headway-compat.", GRADIENT),
+    ("Of scripts written for t9k", "Read by the package `t9k` of headway-compat.", T9K),
 )
 
 

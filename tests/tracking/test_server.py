@@ -247,7 +247,9 @@ for number in range(5):
 def test_a_program_in_a_job_logs_into_the_jobs_run(here: Client) -> None:
     """Its ranks share the run; the job's log holds the program's own lines."""
     here.projects.create(str(here.project))
-    code = "import headway; r = headway.init(config={'lr': 0.1}); r.log({'loss': 1.5}, step=1); r.finish(); print('done')"
+    code = (
+        "import headway; r = headway.init(config={'lr': 0.1}); r.log({'loss': 1.5}, step=1); r.finish(); print('done')"
+    )
     job = here.jobs.create("job", command=[sys.executable, "-c", code], count=2)
     job = here.jobs.wait(job.id, timeout=60)
     assert [row.message for row in here.jobs.logs(job.id)] == ["done", "done"]

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Annotated
 
 import typer
 
 from headway.cli.options import JsonOption, ProjectOption, connected
 from headway.cli.output import clean, print_json, say
-
-
-class Direction(str, Enum):
-    UP = "up"
-    DOWN = "down"
-    BOTH = "both"
+from headway.domain.lineage import Direction
 
 
 def register(app: typer.Typer) -> None:

@@ -30,6 +30,16 @@ class Relation(str, Enum):
     """model version → deployment"""
 
 
+class Direction(str, Enum):
+    """Which way edges are followed."""
+
+    UP = "up"
+    """Against the flow of data: what it was made of."""
+    DOWN = "down"
+    """With it: what was made of it."""
+    BOTH = "both"
+
+
 class Node(Record):
     kind: NodeKind
     id: str

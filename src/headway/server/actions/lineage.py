@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
-from headway.domain.lineage import Edge, Lineage, Link, Node, NodeKind, Relation
+from headway.domain.lineage import Direction, Edge, Lineage, Link, Node, NodeKind, Relation
 from headway.domain.users import Permission
 from headway.errors import NotFoundError
 from headway.server.actions import artifacts
@@ -22,14 +21,6 @@ from headway.storage.base import Session
 
 MAX_NODES = 1000
 DEFAULT_DEPTH = 10
-
-
-class Direction(str, Enum):
-    """Which way edges are followed: against the flow of data, with it, or both."""
-
-    UP = "up"
-    DOWN = "down"
-    BOTH = "both"
 
 
 def trace(

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from headway.domain.lineage import Lineage
+from headway.domain.lineage import Direction, Lineage
 from headway.domain.users import Permission
 from headway.server.actions import lineage
-from headway.server.actions.lineage import DEFAULT_DEPTH, Direction
+from headway.server.actions.lineage import DEFAULT_DEPTH
 from headway.server.api.rights import PlatformParameter, right
 from headway.server.context import Caller
 

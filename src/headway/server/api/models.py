@@ -109,6 +109,10 @@ def delete_version(version: str, platform: PlatformParameter, caller: Caller = r
 
 @router.get("/model-versions/{version}/files/{path:path}")
 def download(
-    version: str, path: str, platform: PlatformParameter, range: RangeHeader = None, caller: Caller = right(Permission.READ)
+    version: str,
+    path: str,
+    platform: PlatformParameter,
+    range: RangeHeader = None,
+    caller: Caller = right(Permission.READ),
 ) -> Response:
     return send_file(platform, models.find_file(platform, caller, version, path), range)
