@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +17,8 @@ import pytest
 import headway
 from headway.domain.runs import RunState
 from headway.errors import ConflictError, InvalidRequestError
+from headway.journal.codec import KIND_LOG
+from headway.journal.reader import read_frames
 from headway.testing.faults import repetitions
 from headway.testing.trainers import QUIET, environment, only_run, steps, train
 from headway.tracking.local import LocalRun
@@ -272,3 +275,17 @@ def test_a_local_run_says_what_it_lacks(base: Path) -> None:
     assert run.directory is not None
     with pytest.raises(headway.NotFoundError, match="Did you mean 'loss'"):
         LocalRun.at(run.directory).metrics("los")
+
+
+def test_the_log_of_a_run_that_fails_in_its_with_block_holds_the_traceback(
+    tmp_path: Path,
+) -> None:
+    code = "import headway\nwith headway.init(dir='.headway', capture=False):\n    raise RuntimeError('boom')\n"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADWAY_")}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    (run,) = headway.local_runs(tmp_path / ".headway")
+    (journal,) = run.path.glob("logs-*.hwj")
+    lines = [line for frame in read_frames(journal) if frame.kind == KIND_LOG for line in frame.payload.split(b"\n")]
+    assert any(line.endswith(b"RuntimeError: boom") for line in lines)
+    assert any(b"Traceback" in line for line in lines)
+    assert run.reason == "RuntimeError: boom"

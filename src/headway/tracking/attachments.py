@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from headway.tracking.config import Options
 from headway.tracking.share import Share
@@ -19,6 +20,8 @@ class Attachments:
     """Stopped, the last one first, before the run ends."""
 
     stops: list[Callable[[], object]] = field(default_factory=list)
+    quote: Callable[[str], object] | None = None
+    """Puts text into the run's log as if it were printed to stderr."""
 
     def stop(self) -> None:
         while self.stops:
@@ -81,6 +84,7 @@ def _attach_console(share: Share, found: Attachments) -> None:
     if writer is not None:
         copy = ConsoleCopy(writer)
         copy.start()
+        found.quote = partial(copy.copy, stderr=True)
         found.stops.append(copy.stop)
 
 

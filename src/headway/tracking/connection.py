@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.config import Connection
 from headway.errors import ConflictError, HeadwayError, NotFoundError, OffsetConflictError
+from headway.tracking.progress import say
 
 if TYPE_CHECKING:
     from headway.domain.runs import Run, RunCreate, Stream
@@ -135,6 +136,7 @@ class RunConnection:
             pass
         try:
             projects.create(name)
+            say(f"made the project {name!r}, which {self.connection.url} did not have")
         except ConflictError:
             pass  # another process was quicker
         return True

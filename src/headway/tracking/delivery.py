@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headway.errors import HeadwayError, RequestError
+from headway.errors import ConnectionFailedError, HeadwayError, RequestError
 from headway.journal.codec import JournalHeader
 from headway.journal.shipper import Shipper
 from headway.journal.shipping import ShippingGroup
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from headway.domain.facts import ArtifactMark
 
 HEARTBEAT_SECONDS = 15.0
+ABSENT_SECONDS = 3.0
+"""How long the end of a run waits for a server that has not answered once."""
 SLICE_SECONDS = 0.1
 """How often a wait for the end looks at how far it is."""
 
@@ -84,7 +86,8 @@ class Delivery:
     def finish(self, timeout: float, progress: Callable[[Left], None]) -> Left:
         """Ship the rest of journals that are closed, for at most ``timeout`` seconds; what is left then.
 
-        A token that the server refuses is not waited for. When something is left the threads go on.
+        A token that the server refuses is not waited for, and a server that was never there only briefly. When something
+        is left the threads go on.
         """
         deadline = time.monotonic() + timeout
         self._pulse.stop()
@@ -94,7 +97,7 @@ class Delivery:
             self._group.finish(min(SLICE_SECONDS, remaining))
             left = self.left()
             progress(left)
-            if (not left and self._group.settled) or remaining <= 0 or self._is_hopeless():
+            if (not left and self._group.settled) or remaining <= 0 or self._is_hopeless(timeout - remaining):
                 return left
 
     def stop(self) -> None:
@@ -103,8 +106,12 @@ class Delivery:
         self._carrier.stop()
         self._group.stop()
 
-    def _is_hopeless(self) -> bool:
-        return isinstance(self.connection.error, RequestError)
+    def _is_hopeless(self, waited: float) -> bool:
+        """Whether the server refuses the run, or has not been there since the run began: a restart is waited for."""
+        error = self.connection.error
+        if isinstance(error, ConnectionFailedError):
+            return not self.connection.is_registered and waited >= ABSENT_SECONDS
+        return isinstance(error, RequestError)
 
     def _given_up(self, error: HeadwayError) -> None:
         self.connection.error = error

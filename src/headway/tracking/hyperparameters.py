@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from datetime import date
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
-from headway.errors import InvalidRequestError
+from headway.errors import InvalidRequestError, with_article
 
 _SMALLEST, _LARGEST = -(1 << 63), (1 << 64) - 1
 """Whole numbers that every JSON library and database on the way keeps exactly."""
@@ -18,7 +22,8 @@ Change = Callable[[dict[str, Any], list[str]], None]
 
 
 def plain(value: object, path: str = "config", *, opened: bool = False) -> Any:
-    """``value`` as JSON values; tuples become lists, NumPy scalars and their like Python numbers (by ``.item()``).
+    """``value`` as JSON values; tuples become lists, NumPy scalars and their like Python numbers (by ``.item()``),
+    paths, dates, UUIDs and enumerations the text or value that they stand for.
 
     Args:
         value: Anything.
@@ -75,14 +80,22 @@ def _key(key: object, path: str) -> str:
 
 
 def _item(value: Any, path: str) -> Any:
-    """A NumPy, Torch, TensorFlow or JAX scalar by its own ``item``; nothing is imported to find out."""
+    """A NumPy, Torch, TensorFlow or JAX scalar by its own ``item``; nothing is imported to find out. What has one usual
+    text, as paths and dates on a command line do, is that text.
+    """
+    if isinstance(value, Enum):
+        return _plain(value.value, path, False, _DEPTH)
+    if isinstance(value, os.PathLike):
+        return _text(os.fsdecode(value), path)
+    if isinstance(value, (date, UUID)):
+        return value.isoformat() if isinstance(value, date) else str(value)
     shape, item = getattr(value, "shape", None), getattr(value, "item", None)
     if shape == () and callable(item):
         found = item()
         if isinstance(found, (bool, int, float, str)):
             return _scalar(found, path)
     hint = "Use .tolist()." if shape else "Give a number, text, boolean, None, list or mapping."
-    raise InvalidRequestError(f"{path} is a {type(value).__name__}, which is no JSON value.", hint=hint)
+    raise InvalidRequestError(f"{path} is {with_article(type(value).__name__)}, which is no JSON value.", hint=hint)
 
 
 def _fields(value: Any) -> Mapping[str, Any] | None:
@@ -202,7 +215,7 @@ class Config(MutableMapping[str, Any]):
             fields = source if isinstance(source, Mapping) else _fields(source)
             if fields is None:
                 raise InvalidRequestError(
-                    f"Hyperparameters cannot be read from a {type(source).__name__}.",
+                    f"Hyperparameters cannot be read from {with_article(type(source).__name__)}.",
                     hint="Give a namespace, dataclass, pydantic model or mapping.",
                 )
             self._set(fields, override=override, opened=True)

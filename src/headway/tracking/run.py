@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -302,11 +303,17 @@ class TrackedRun:
             reason = endings.exit_reason(error.code)
         elif error is not None and not isinstance(error, GeneratorExit):
             reason = endings.describe(error)
+            self._quote(error)
         try:
             self._finish(RunState.ERROR if reason is not None else RunState.COMPLETE, reason, FINISH_SECONDS)
         except KeyboardInterrupt:
             if error is None:
                 raise
+
+    def _quote(self, error: BaseException) -> None:
+        """Have the traceback in the run's log: the interpreter prints it only when the run has ended."""
+        if self._attachments.quote is not None:
+            self._attachments.quote("".join(traceback.format_exception(error)))
 
     def __del__(self) -> None:
         if getattr(self, "_config", None) is not None:  # it was made in full
@@ -326,6 +333,7 @@ class TrackedRun:
     def _attach(self, attachments: Attachments) -> None:
         """Have something stopped when the run ends."""
         self._attachments.stops += attachments.stops
+        self._attachments.quote = attachments.quote or self._attachments.quote
 
     def _end_with_program(self, reason: str | None) -> None:
         """The interpreter ends. See :mod:`headway.tracking.endings`."""
