@@ -41,6 +41,15 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
+def with_article(word: str) -> str:
+    """``word`` with the article that it takes in a message.
+
+    >>> with_article("int"), with_article("set")
+    ('an int', 'a set')
+    """
+    return f"{'an' if word[:1].lower() in 'aeiou' else 'a'} {word}" if word else word
+
+
 class HeadwayError(Exception):
     """Root of the tree.
 

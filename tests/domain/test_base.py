@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from headway.domain.base import now, parse_request
 from headway.domain.files import FileEntry, check_manifest, check_path, manifest_digest
 from headway.domain.jobs import FINISHED_STATES, JOB_MOVES, JobCreate, JobState
 from headway.domain.projects import Project
+from headway.domain.runs import RunCreate
 from headway.errors import InvalidRequestError
 from headway.server.actions.lookup import parse_reference
 
@@ -23,6 +26,21 @@ def test_an_unknown_field_is_refused_with_a_suggestion_and_its_place() -> None:
     with pytest.raises(InvalidRequestError, match="Did you mean 'count'") as caught:
         parse_request(JobCreate, values)
     assert caught.value.details["errors"] == [{"field": "roles.worker.cout", "message": "unknown field"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"labels": "abc"}, "labels: must be a list."),
+        ({"name": "a\0b"}, "name: must not hold control characters, as NUL, tabs and line breaks are."),
+        ({"config": 3}, "config: must be a mapping of names to values."),
+        ({"name": 3}, "name: must be text."),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_request(RunCreate, {"project": "p", **fields}, what="The run")
+    assert caught.value.message == f"The run is not valid: {words}"
 
 
 def test_a_record_of_a_newer_server_is_read_all_the_same() -> None:

@@ -97,6 +97,7 @@ def test_every_form_of_reference_finds_its_version(api: Api) -> None:
         ("data:", "v1"),
         ("other/data", "data"),
         ("absent:v1", "headway artifact ls"),
+        ("data@good", "'data:good'"),
     ],
 )
 def test_an_unknown_reference_says_what_there_is(api: Api, reference: str, hint: str) -> None:

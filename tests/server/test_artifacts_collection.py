@@ -70,6 +70,7 @@ def test_what_nothing_refers_to_goes_from_index_and_disk_and_the_report_is_true(
     report = collect(place)
     assert (promised.blobs, promised.bytes) == (report.blobs, report.bytes) == (1, garbage.size)
     assert (promised.dry_run, report.dry_run) == (True, False)
+    assert promised.kept == report.kept >= 2, "at least a file and its manifest"
     assert not path.exists()
     assert blobs.missing(place.platform, place.admin, project.id, [garbage.digest]) == [garbage.digest]
     assert stored(place, kept)
@@ -80,6 +81,8 @@ def test_what_nothing_refers_to_goes_from_index_and_disk_and_the_report_is_true(
 def test_what_is_younger_than_the_grace_stays(world: Any) -> None:
     project = world.project()
     garbage = content(world, project)
+    report = collect(world, grace_hours=DAY, dry_run=True)
+    assert (report.blobs, report.kept > 0) == (0, True), "what is young is kept, too"
     assert collect(world, grace_hours=DAY).blobs == 0
     assert stored(world, garbage)
 

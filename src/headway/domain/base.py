@@ -105,10 +105,12 @@ def _environment(value: object) -> object:
 Environment = Annotated[dict[str, str], BeforeValidator(_environment)]
 """Variable names to text; numbers, booleans and None are accepted and turned into text."""
 
-Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_PRINTABLE, _SLUG = r"^[^\x00-\x1f\x7f]+$", r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$"
+
+Name = Annotated[str, Field(min_length=1, max_length=256, pattern=_PRINTABLE)]
 """A name people give: any printable text of 1 to 256 characters."""
 
-Slug = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
+Slug = Annotated[str, Field(min_length=1, max_length=64, pattern=_SLUG)]
 """A name that appears in variables, URLs and directories: letters, digits, ``_ . -``."""
 
 
@@ -222,15 +224,55 @@ def invalid(problems: Iterable[Mapping[str, Any]], model: type[BaseModel] | None
     places, lines, hint = [], [], None
     for item in problems:
         location = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
+        message = _in_words(item)
         if item["type"] == "extra_forbidden":
-            message = "unknown field"
             hint = hint or _suggest(str(item["loc"][-1]), item["loc"], model)
-        elif item["type"] == "missing":
-            message = "is required"
         places.append({"field": location or what, "message": message})
         lines.append(f"{location}: {message}" if location else message)
     return InvalidRequestError(f"{what} is not valid: {'; '.join(lines)}.", hint=hint, details={"errors": places})
+
+
+_WORDS = {
+    "extra_forbidden": "unknown field",
+    "missing": "is required",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "set_type": "must be a list",
+    "frozen_set_type": "must be a list",
+    "dict_type": "must be a mapping of names to values",
+    "mapping_type": "must be a mapping of names to values",
+    "model_type": "must be a mapping of names to values",
+    "model_attributes_type": "must be a mapping of names to values",
+    "string_type": "must be text",
+    "string_unicode": "must be text that UTF-8 can hold",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+}
+"""Pydantic's types of problems in our words."""
+_PATTERNS = {
+    _PRINTABLE: "must not hold control characters, as NUL, tabs and line breaks are",
+    _SLUG: "must be letters, digits and any of '_.-', with a letter or digit at both ends",
+}
+_BEGINNINGS = ("Input should be ", "must be "), ("String should have ", "must have "), ("Value error, ", "")
+
+
+def _in_words(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a field, without the words of Python's types or of regular expressions where we know better."""
+    message = str(problem["msg"])
+    if problem["type"] == "string_pattern_mismatch":
+        return next((words for pattern, words in _PATTERNS.items() if f"'{pattern}'" in message), message)
+    if problem["type"] in _WORDS:
+        return _WORDS[problem["type"]]
+    for beginning, ours in _BEGINNINGS:
+        if message.startswith(beginning):
+            return ours + message.removeprefix(beginning)
+    return message
 
 
 def _suggest(word: str, location: tuple[int | str, ...], model: type[BaseModel] | None) -> str | None:

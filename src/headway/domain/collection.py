@@ -28,4 +28,4 @@ class CollectionReport(Record):
     """Uploads that nobody went on with."""
     upload_bytes: int = 0
     kept: int = 0
-    """Blobs that were looked at and are referred to."""
+    """Blobs that stay: they are referred to, or were sent or asked for within the grace."""

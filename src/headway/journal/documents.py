@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from headway.errors import InvalidRequestError
+from headway.errors import InvalidRequestError, with_article
 from headway.journal.values import plain_number
 
 _DEPTH = 100
@@ -64,7 +64,7 @@ def _number(value: object, place: str) -> int | float | bool | str:
     number = plain_number(value)
     if number is None:
         raise InvalidRequestError(
-            f"{place} is a {type(value).__name__}, which JSON cannot hold.",
+            f"{place} is {with_article(type(value).__name__)}, which JSON cannot hold.",
             hint="Use text, numbers, booleans, None, lists and dicts.",
         )
     if isinstance(number, float) and not math.isfinite(number):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headway.domain.artifacts import ArtifactVersion
+from headway.domain.artifacts import ArtifactCommitted, ArtifactVersion
 from headway.domain.facts import ArtifactMark
 from headway.domain.lineage import Relation
 from headway.domain.models import ModelVersion
-from headway.errors import InvalidRequestError
+from headway.errors import InvalidRequestError, with_article
 from headway.tracking.artifact import HEADER, Artifact
 from headway.tracking.artifact_loading import StoredArtifact
 
@@ -34,7 +34,10 @@ def resolve_mark(subject: Any, client: Client | None = None) -> ArtifactMark:
         NotFoundError: The client's server has nothing of that name.
     """
     if isinstance(subject, Artifact):
-        return ArtifactMark(id=subject.id, name=subject.name, digest=subject.digest, path=str(subject.directory))
+        digest = subject.freeze()
+        known = subject.uploaded() or {}
+        id = known.get("id") if known.get("digest") == digest else None
+        return ArtifactMark(id=id, name=subject.name, digest=digest, path=str(subject.directory))
     if isinstance(subject, StoredArtifact):
         subject = subject.version
     if isinstance(subject, ArtifactVersion):
@@ -64,7 +67,7 @@ def _foreign(subject: Any) -> ArtifactMark:
     kind, id, path = (getattr(subject, name, None) for name in ("kind", "id", "path"))
     if not isinstance(kind, str) or not kind or (id is None and path is None):
         raise InvalidRequestError(
-            f"A {type(subject).__name__} cannot be the input or output of a run.",
+            f"What goes into a run or comes out of it cannot be {with_article(type(subject).__name__)}.",
             hint="Pass a headway.Artifact, an artifact or model version, or what has a kind, an id and a path.",
         )
     place = None if path is None else str(path)
@@ -103,12 +106,49 @@ def upload_marked(
     Raises:
         HeadwayError: As :meth:`headway.Artifact.upload`.
     """
-    link = {} if run is None else {"run" if relation is Relation.OUTPUT else "input_of": run}
+    place = {"folder": folder, "make_folder": make_folder, "conflict_strategy": conflict_strategy}
     found = []
     for mark in marks:
-        if mark.kind == ARTIFACT and mark.path is not None and (Path(mark.path) / HEADER).is_file():
-            artifact = Artifact.load(mark.path)
-            version = artifact.upload(folder, make_folder, conflict_strategy, client=client, project=project, **link)
-            mark = mark.evolve(id=version.id, digest=version.digest)
-        found.append(mark)
+        version = upload_mark(client, project, mark, run=run, relation=relation, **place)
+        found.append(mark if version is None else mark.evolve(id=version.id, digest=version.digest))
     return found
+
+
+def upload_mark(
+    client: Client,
+    project: str,
+    mark: ArtifactMark,
+    *,
+    run: str | None = None,
+    relation: Relation = Relation.OUTPUT,
+    **place: Any,
+) -> ArtifactCommitted | None:
+    """Upload what the artifact of one mark held when it was marked; None for one that does not lie here.
+
+    Arguments and errors are those of :func:`upload_marked`.
+    """
+    if mark.kind != ARTIFACT or mark.path is None or not (Path(mark.path) / HEADER).is_file():
+        return None
+    link = {} if run is None else {"run" if relation is Relation.OUTPUT else "input_of": run}
+    artifact = Artifact.load(mark.path)
+    return artifact.upload(client=client, project=project, digest=mark.digest, **place, **link)
+
+
+def reference_of(mark: ArtifactMark) -> str | None:
+    """What a mark that is only a reference to something on the server says, as ``artifact:digits:v3``; None for others."""
+    if mark.name is None or mark.id is not None or mark.digest is not None or mark.path is not None:
+        return None
+    return ARTIFACT_PREFIX + mark.name if mark.kind == ARTIFACT else mark.name if mark.kind == MODEL_VERSION else None
+
+
+def check_reference(client: Client, project: str, mark: ArtifactMark) -> None:
+    """Ask whether the server has what a mark refers to; nothing for a mark that is no reference.
+
+    Raises:
+        NotFoundError: It has nothing of that name in the project.
+    """
+    reference = reference_of(mark)
+    if reference is not None and mark.kind == ARTIFACT:
+        client.artifacts.resolve(reference, project=project)
+    elif reference is not None:
+        client.models.version(reference, project=project)

@@ -22,7 +22,7 @@ from datetime import date
 from typing import Any
 
 from headway.domain.metrics import EntryType
-from headway.errors import CorruptDataError, InvalidRequestError, PayloadTooLargeError
+from headway.errors import CorruptDataError, InvalidRequestError, PayloadTooLargeError, with_article
 from headway.tracking.media import Media, checked_text, is_kind
 
 MEDIA_TYPE = "application/vnd.headway.table+json"
@@ -195,7 +195,7 @@ def _of_rows(columns: list[str], rows: list[Any]) -> list[_Column]:
                 raise InvalidRequestError(f"Row {number} has a value for {unknown[0]!r}, which is no column.")
             rows[number] = [row.get(name) for name in columns]
         elif isinstance(row, (str, bytes)) or not hasattr(row, "__len__") or len(row) != len(columns):
-            size = f"{len(row)} values" if hasattr(row, "__len__") else f"a {type(row).__name__}"
+            size = f"{len(row)} values" if hasattr(row, "__len__") else with_article(type(row).__name__)
             raise InvalidRequestError(f"Row {number} of the table has {size}, and there are {len(columns)} columns.")
     return [(name, [row[place] for row in rows]) for place, name in enumerate(columns)]
 
@@ -267,7 +267,7 @@ def _plain_scalar(value: Any, where: str) -> Any:
         if isinstance(plain, (bool, int, float, str)):
             return _plain(plain, where)
     raise InvalidRequestError(
-        f"{where} is a {type(value).__name__}, which a table cannot hold.",
+        f"{where} is {with_article(type(value).__name__)}, which a table cannot hold.",
         hint="Use numbers, text, booleans, times, None, and lists and mappings of such; or its str().",
     )
 

@@ -135,7 +135,7 @@ class RunMetrics(Resource):
             "points": points,
             "system": system,
         }
-        return read_metrics(self._session, run, parse_request(MetricQuery, values, what="The question for metrics"))
+        return read_metrics(self._session, run, parse_request(MetricQuery, values, what="The metrics query"))
 
     def series(self, run: str) -> Sequence[Series]:
         """What the run has logged: a record for each name, stage and rank, with the number of its points."""

@@ -73,8 +73,16 @@ def _named(session: Session, project_id: str, name: str) -> Artifact:
     if chosen:
         return session.artifacts.get(chosen[0].id)
     names = {artifact.name for artifact in every(session.artifacts.list, project_ids=[project_id])}
-    hint = did_you_mean(plain, names) or "List them with `headway artifact ls`."
+    hint = _with_colon(name, names) or did_you_mean(plain, names) or "List them with `headway artifact ls`."
     raise NotFoundError(f"There is no artifact {name!r} in this project.", hint=hint)
+
+
+def _with_colon(reference: str, names: set[str]) -> str | None:
+    """What to write for ``name@version``, which other registries have."""
+    name, sign, which = reference.rpartition("@")
+    if not sign or not which or name.rpartition("/")[2] not in names:
+        return None
+    return f"A version or alias comes after a colon: {f'{name}:{which}'!r}."
 
 
 def list_versions(

@@ -74,20 +74,30 @@ class _Collection:
         self._platform, self._caller, self._lease = platform, caller, lease
         self._before, self._dry_run = before, dry_run
         self.blobs = self.bytes = self.kept = 0
+        self._doomed = 0
 
     def run(self) -> None:
         after = ""
         while candidates := self._candidates(after):
             after = max(candidates)
-            idle = len(candidates)
             self._mark(candidates)
-            self.kept += idle - len(candidates)
             self._sweep(candidates)
         self._sweep_unknown()
+        self.kept = max(0, self._count_known() - self._doomed)
 
     def _candidates(self, after: str) -> dict[str, int]:
         with self._platform.storage.read() as session:
             return dict(session.blobs.idle(self._before, after=after, limit=CANDIDATES))
+
+    def _count_known(self) -> int:
+        """How many blobs projects hold, young ones too."""
+        count, after = 0, ""
+        while True:
+            with self._platform.storage.read() as session:
+                found = session.blobs.idle(now() + timedelta(days=1), after=after, limit=CANDIDATES)
+            if not found:
+                return count
+            count, after = count + len(found), found[-1][0]
 
     def _mark(self, candidates: dict[str, int]) -> None:
         """Leave in ``candidates`` what no record names."""
@@ -139,6 +149,7 @@ class _Collection:
             if self._dry_run:
                 for digest in some:
                     self._count(garbage[digest])
+                self._doomed += len(some)
                 continue
             with self._platform.storage.write() as session:
                 gone = self._forget(session, some)
