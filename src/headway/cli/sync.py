@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headway.cli.options import JsonOption, ProjectOption
+from headway.cli.options import JsonOption
 from headway.cli.output import note, print_json, print_table, say, size_text
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def register(app: typer.Typer) -> None:
 def sync(
     path: PathArgument = None,
     url: Annotated[str | None, typer.Option("--url", help="Another server than the configured one.")] = None,
-    project: ProjectOption = None,
+    project: Annotated[
+        str | None,
+        typer.Option("--project", "-p", help="Project id or name for runs that are new there, whatever they say."),
+    ] = None,
     folder: Annotated[str | None, typer.Option("--folder", help="Where to put runs that are new there.")] = None,
     make_folder: Annotated[bool, typer.Option("--make-folder", help="Make that folder when it is missing.")] = False,
     conflict_strategy: Annotated[
@@ -59,13 +62,22 @@ def sync(
 
 def _say_run(run: SyncedRun) -> None:
     sent = [size_text(run.sent_bytes)] if run.sent_bytes else []
-    sent += [f"{run.blobs} media files"] if run.blobs else []
-    sent += [f"{run.artifacts} artifacts"] if run.artifacts else []
+    sent += [_counted(run.blobs, "media file")] if run.blobs else []
+    sent += [_counted(run.artifacts, "artifact")] if run.artifacts else []
     said = f", sent {', '.join(sent)}" if sent else ""
     left = f", {size_text(run.left_bytes)} left" if run.left_bytes else ""
     say(f"{run.id}  {run.name}: {run.state.value}{said}{left}")
     for problem in run.problems:
-        note(f"  {problem}")
+        note(f"  {run.name} ({run.id}): {_in_options(problem)}")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _in_options(problem: str) -> str:
+    """A problem as the server told it, with this command's options instead of Python's keywords."""
+    return problem.replace("Make it with make_folder=True.", "Repeat with --make-folder, or name another: --folder.")
 
 
 def doctor_journals(path: Path, as_json: bool) -> None:

@@ -7,6 +7,7 @@ An artifact lies in ``<HEADWAY_DIR>/artifacts/<alternative name>/``:
 ``entries.jsonl``  a line of JSON a file or reference, as :class:`headway.domain.artifacts.ArtifactEntry`; of two lines
                    with one path the later one holds
 ``blobs/``         copies of the files by their SHA-256, see :mod:`headway.tracking.blobs`
+``marked/``        ``<digest>.jsonl``: what was in it when a run marked it, as ``entries.jsonl``
 ``uploads.jsonl``  a line a version that was made of it: ``url`` of the server, ``id``, ``project_id``, ``digest``
 =================  ===================================================================================================
 """
@@ -14,6 +15,7 @@ An artifact lies in ``<HEADWAY_DIR>/artifacts/<alternative name>/``:
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +36,7 @@ from headway.domain.artifacts import (
 from headway.domain.base import parse_request
 from headway.domain.files import FileEntry
 from headway.domain.names import alternative_name
-from headway.errors import ConflictError, CorruptDataError, InvalidRequestError, NotFoundError
+from headway.errors import ConflictError, CorruptDataError, InvalidRequestError, NotFoundError, StorageFullError
 from headway.paths import private_directory, write_atomic
 from headway.tracking.artifact_files import (
     DEFAULT_PROJECT,
@@ -44,6 +46,7 @@ from headway.tracking.artifact_files import (
     checked_header,
     checked_name,
     checked_path,
+    is_digest,
     lines,
     parsed,
     placed,
@@ -59,7 +62,8 @@ if TYPE_CHECKING:
     from headway.sdk.uploads import LocalFile
 
 ARTIFACTS = "artifacts"
-HEADER, ENTRIES, UPLOADS = "artifact.json", "entries.jsonl", "uploads.jsonl"
+HEADER, ENTRIES, MARKED, UPLOADS = "artifact.json", "entries.jsonl", "marked", "uploads.jsonl"
+log = logging.getLogger(__name__)
 
 
 class Artifact:
@@ -271,6 +275,7 @@ class Artifact:
         *,
         client: Client | None = None,
         project: str | None = None,
+        digest: str | None = None,
         **fields: Any,
     ) -> ArtifactCommitted:
         """Make a version of it on a server. The same content again gives the version that is there.
@@ -282,12 +287,13 @@ class Artifact:
                 Without it, this becomes the next version of whatever has the name.
             client: Whose server; the configured one without it.
             project: Id or name; the client's own without it, else ``default``.
+            digest: Of what it held when a run marked it; without it, what it holds now is uploaded.
             fields: ``aliases``, ``run`` (which made it) and ``input_of`` (a run that used it).
 
         Raises:
             InvalidRequestError: An argument is wrong, or a copy was damaged; nothing was committed.
             NotFoundError: There is no such folder.
-            ConflictError: The name is taken, and the strategy is ``error``.
+            ConflictError: The name is taken, and the strategy is ``error``; or what had that ``digest`` was not kept.
             HeadwayError: The server does not answer, or refuses.
         """
         own = ("name", "type", "labels", "description", "metadata", "alternative_name")
@@ -296,15 +302,32 @@ class Artifact:
         request = {"project": project or DEFAULT_PROJECT, "manifest": PLACEHOLDER, **values}
         parse_request(ArtifactCommit, request, what="The artifact")
         with self._lock:
-            entries = self.objects.values()
+            entries = self._content(digest)
             files = [self._file(entry) for entry in entries if entry.digest is not None]
             references = {entry.path: entry.uri for entry in entries if entry.uri is not None}
         with _connected(client) as connected:
             scope = project or connected.project or DEFAULT_PROJECT
             _ensure_project(connected, scope)
             committed = connected.artifacts.upload(source=files, references=references, project=scope, **values)
-            self._remember(connected.url, committed)
+            self._remember(connected.url, committed, artifact_digest(entries))
         return committed
+
+    def freeze(self) -> str:
+        """Keep what is in it now under its digest, which is returned: :meth:`upload` takes that later, whatever is added.
+
+        A directory that cannot be written to is left as it is: nothing is added there either.
+        """
+        with self._lock:
+            entries = list(self.objects.values())
+            digest = artifact_digest(entries)
+            path = self._directory / MARKED / f"{digest}.jsonl"
+            if not path.is_file():
+                try:
+                    private_directory(path.parent)
+                    write_atomic(path, b"".join(map(manifest_line, entries)))
+                except (OSError, StorageFullError):
+                    log.debug("%s cannot be kept", path, exc_info=True)
+        return digest
 
     def uploaded(self, url: str | None = None) -> dict[str, str] | None:
         """What the present content last became (on the server at ``url``): ``url``, ``id``, ``project_id``; None before."""
@@ -315,10 +338,25 @@ class Artifact:
                 found = {key: str(value) for key, value in told.items()}
         return found
 
-    def _remember(self, url: str, version: ArtifactVersion) -> None:
-        if version.digest != self.digest:
+    def _content(self, digest: str | None) -> list[ArtifactEntry]:
+        """What is in it, or was when its digest was ``digest``."""
+        entries = list(self.objects.values())
+        if digest is None or artifact_digest(entries) == digest:
+            return entries
+        entries = list(read_entries(self._directory / MARKED / f"{digest}.jsonl")) if is_digest(digest) else []
+        if artifact_digest(entries) != digest:
+            raise ConflictError(
+                f"The artifact in {self._directory} was changed since it was marked, and what it held then was not kept.",
+                hint="Upload what it should be, and link it with the run there.",
+            )
+        return entries
+
+    def _remember(self, url: str, version: ArtifactVersion, digest: str) -> None:
+        if version.digest != digest:
             return  # skipped: what is there is something else
         told = {"url": url, "id": version.id, "project_id": version.project_id, "digest": version.digest}
+        if told in map(parsed, lines(self._directory / UPLOADS)):
+            return
         append_lines(self._directory / UPLOADS, json.dumps(told).encode() + b"\n")
 
     def _copied(self, source: Path, place: str) -> ArtifactEntry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ MAX_TORN = 256 << 10
 """Bytes of one line at most, which is what a crash may cut short."""
 DEFAULT_PROJECT = "default"
 PLACEHOLDER = "0" * 64
+_DIGEST = re.compile("[0-9a-f]{64}")
 _SLUG: TypeAdapter[str] = TypeAdapter(Slug)
 
 
@@ -109,6 +111,11 @@ def read_header(path: Path) -> dict[str, Any]:
         raise CorruptDataError(f"{path} does not describe an artifact of this format.")
     plain = {"type": "artifact", "labels": {}, "description": "", "metadata": {}, "alternative_name": path.parent.name}
     return {**plain, **found}
+
+
+def is_digest(text: str) -> bool:
+    """Whether it is a SHA-256 in lower-case hex, and so can be the name of a file."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 def parsed(data: bytes) -> dict[str, Any]:

@@ -89,6 +89,11 @@ class RunConnection:
         """Whether the server knows the run."""
         return self._creation is None or self.run is not None
 
+    def aim(self, project: str) -> None:
+        """Have the run in another project than it was made for; before it is registered."""
+        if self._creation is not None:
+            self._creation = self._creation.model_copy(update={"project": project})
+
     def run_url(self, run: str) -> str:
         """Where the run can be looked at."""
         return f"{self.connection.url}/runs/{run}"

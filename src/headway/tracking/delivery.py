@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headway.errors import ConnectionFailedError, HeadwayError, RequestError
+from headway.errors import ConnectionFailedError, HeadwayError, NotFoundError, RequestError
 from headway.journal.codec import JournalHeader
 from headway.journal.shipper import Shipper
 from headway.journal.shipping import ShippingGroup
@@ -73,7 +73,7 @@ class Delivery:
         self._carrier.wake()
 
     def carry_artifact(self, side: str, mark: ArtifactMark) -> None:
-        """Send an artifact that lies here."""
+        """Send an artifact that lies here, or look up one that does not."""
         self._artifacts.append((side, mark))
         self._carrier.start()
         self._carrier.wake()
@@ -130,11 +130,15 @@ class Delivery:
 
     def _send_artifact(self, side: str, mark: ArtifactMark) -> None:
         from headway.domain.lineage import Relation
-        from headway.tracking.marks import upload_marked
+        from headway.tracking.marks import check_reference, reference_of, upload_mark
 
         self.connection.register()
         with self.connection.client() as client:
-            upload_marked(client, self._project, [mark], run=self._run, relation=Relation(side))
+            upload_mark(client, self._project, mark, run=self._run, relation=Relation(side))
+            try:
+                check_reference(client, self._project, mark)
+            except NotFoundError as error:
+                self._warn(f"its {side} {reference_of(mark)} is not on the server: {error.message}")
 
 
 def send_blobs(connection: RunConnection, blobs: LocalBlobs, project: str) -> int:

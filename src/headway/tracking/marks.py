@@ -106,7 +106,7 @@ def upload_marked(
     Raises:
         HeadwayError: As :meth:`headway.Artifact.upload`.
     """
-    place = {"folder": folder, "make_folder": make_folder, "conflict_strategy": conflict_strategy}
+    place: dict[str, Any] = {"folder": folder, "make_folder": make_folder, "conflict_strategy": conflict_strategy}
     found = []
     for mark in marks:
         version = upload_mark(client, project, mark, run=run, relation=relation, **place)
@@ -129,7 +129,7 @@ def upload_mark(
     """
     if mark.kind != ARTIFACT or mark.path is None or not (Path(mark.path) / HEADER).is_file():
         return None
-    link = {} if run is None else {"run" if relation is Relation.OUTPUT else "input_of": run}
+    link: dict[str, Any] = {} if run is None else {"run" if relation is Relation.OUTPUT else "input_of": run}
     artifact = Artifact.load(mark.path)
     return artifact.upload(client=client, project=project, digest=mark.digest, **place, **link)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -118,7 +119,7 @@ def begin(options: Options, directory: RunDirectory | None = None) -> TrackedRun
     opening = _take_place(options, directory)
     share, identity, config = _started(options, opening)
     run = TrackedRun(identity, config, share)
-    _check_conflict(options, run, share)
+    _check_conflict(options, run, share, opening)
     _current_run = run
     endings.watch(run)
     if opening.leads and run.url is not None and not in_job():
@@ -234,7 +235,7 @@ def _started(options: Options, opening: _Opening) -> tuple[Share, RunIdentity, d
     return share, identity, config
 
 
-def _check_conflict(options: Options, run: TrackedRun, share: Share) -> None:
+def _check_conflict(options: Options, run: TrackedRun, share: Share, opening: _Opening) -> None:
     """With the strategy ``error`` the script ends where the name is taken, so this one is asked at once."""
     connection = share.seat.connection
     if connection is None or options.identity.get("conflict_strategy") is not ConflictStrategy.ERROR:
@@ -244,9 +245,16 @@ def _check_conflict(options: Options, run: TrackedRun, share: Share) -> None:
     except (ConflictError, NotFoundError) as error:
         share.forget_server()
         run.finish("error", reason=error.message)
+        _take_back(opening)
         raise
     except HeadwayError:
         pass  # it is asked again in the background
+
+
+def _take_back(opening: _Opening) -> None:
+    """Remove the directory that was made for a run which is refused, unless others have a part in it."""
+    if opening.is_new and opening.place.launch is None:
+        shutil.rmtree(opening.directory.path, ignore_errors=True)
 
 
 def _seat(options: Options, opening: _Opening, identity: RunIdentity) -> Seat:

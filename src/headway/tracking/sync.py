@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headway.config import Connection, look_up
 from headway.domain.base import Record, did_you_mean, parse_request
@@ -16,6 +16,7 @@ from headway.domain.names import friendly_name
 from headway.domain.runs import RunCreate, Stream
 from headway.errors import (
     ConfigurationError,
+    ConflictError,
     ConnectionFailedError,
     HeadwayError,
     InvalidRequestError,
@@ -33,6 +34,10 @@ from headway.tracking.delivery import send_blobs
 from headway.tracking.directory import RUNS, RunDirectory, base_directory, run_directories
 from headway.tracking.local import read_facts
 from headway.tracking.recorder import Author, Recorder
+
+if TYPE_CHECKING:
+    from headway.domain.facts import ArtifactMark
+    from headway.domain.lineage import Relation
 
 RETRY_SECONDS = 30.0
 """How long a server that does not answer is asked again before a sync gives up."""
@@ -65,8 +70,9 @@ class SyncedRun(Record):
     blobs: int = 0
     """Media files that were sent."""
     artifacts: int = 0
-    """Artifacts that the run names and that lie here."""
+    """Versions of artifacts that were made on the server."""
     problems: tuple[str, ...] = ()
+    """What could not be sent and why; and references to artifacts that the server does not have, which fail nothing."""
 
 
 class SyncReport(Record):
@@ -101,7 +107,8 @@ def sync(
         path: One run, a ``.headway``, or a directory above either. Without it: HEADWAY_DIR, else ``.headway``.
         url: The server; as for :class:`headway.Client`.
         token: The secret to present to it; the same.
-        project: Where the runs belong; what each of them says without it.
+        project: Where runs belong that the server does not know; what each of them says without it. HEADWAY_PROJECT and
+            other settings count only for those that say nothing.
         folder: Where to put runs that the server does not know.
         make_folder: Make that folder when it is missing.
         conflict_strategy: ``skip``, ``error``, ``new`` or ``replace``: what another run of that name there means.
@@ -198,6 +205,7 @@ class Sender:
         except HeadwayError as error:
             return _failed(directory, name, error)
         try:
+            creation = self._settled(line, creation)
             line.register()
             self._note_folder(directory, creation)
             return self._send_all(directory, line, creation)
@@ -226,6 +234,25 @@ class Sender:
             values["created_at"] = min(headers)
         return parse_request(RunCreate, values, what=f"The run in {directory.path}")
 
+    def _settled(self, line: RunConnection, creation: RunCreate) -> RunCreate:
+        """A run that the server knows stays in the project where it lies.
+
+        Raises:
+            ConflictError: The caller names another project.
+        """
+        found = line.find(str(creation.id))
+        if found is None:
+            return creation
+        with line.client() as client:
+            project = client.projects.get(found.project_id)
+        if self._project is not None and self._project not in (project.id, project.name):
+            raise ConflictError(
+                f"The run {found.id} lies in the project {project.name!r} on the server, not in {self._project!r}.",
+                hint="Leave the project away to send the rest of it there.",
+            )
+        line.aim(project.name)
+        return creation.model_copy(update={"project": project.name})
+
     def _note_folder(self, directory: RunDirectory, creation: RunCreate) -> None:
         """A run that was put into another folder than it said says so from now on."""
         facts = read_facts(directory)
@@ -238,23 +265,41 @@ class Sender:
     def _send_artifacts(
         self, directory: RunDirectory, line: RunConnection, creation: RunCreate, problems: list[str]
     ) -> int:
-        from headway.domain.lineage import Relation
-        from headway.tracking.marks import upload_marked
+        from headway.domain.artifacts import CommitOutcome
+        from headway.tracking.marks import upload_mark
 
-        facts, sent = read_facts(directory), 0
-        for relation, marks in ((Relation.INPUT, facts.inputs), (Relation.OUTPUT, facts.outputs)):
-            for mark in marks:
-                try:
-                    with line.client() as client:
-                        upload_marked(
-                            client, creation.project, [mark], run=directory.id, relation=relation, **self._place
-                        )
-                    sent += mark.path is not None
-                except ConnectionFailedError:
-                    raise
-                except HeadwayError as error:
-                    problems.append(f"{relation.value} {mark.name or mark.path}: {error}")
+        there, sent = (None, CommitOutcome.FOUND, CommitOutcome.SKIPPED), 0
+        for relation, mark in _marks(directory):
+            try:
+                with line.client() as client:
+                    version = upload_mark(
+                        client, creation.project, mark, run=directory.id, relation=relation, **self._place
+                    )
+                sent += (version and version.outcome) not in there
+            except ConnectionFailedError:
+                raise
+            except HeadwayError as error:
+                problems.append(f"{relation.value} {mark.name or mark.path}: {error}")
         return sent
+
+    def _unknown_references(
+        self, directory: RunDirectory, line: RunConnection, creation: RunCreate, problems: list[str]
+    ) -> list[str]:
+        """What the run refers to and the server lacks; it can be put there later, so the run is none the worse."""
+        from headway.tracking.marks import check_reference, reference_of
+
+        unknown = []
+        for relation, mark in _marks(directory):
+            try:
+                with line.client() as client:
+                    check_reference(client, creation.project, mark)
+            except ConnectionFailedError:
+                raise
+            except NotFoundError as error:
+                unknown.append(f"{relation.value} {reference_of(mark)}: {error}")
+            except HeadwayError as error:
+                problems.append(f"{relation.value} {reference_of(mark)}: {error}")
+        return unknown
 
     def _send_all(self, directory: RunDirectory, line: RunConnection, creation: RunCreate) -> SyncedRun:
         held = {stream.name: stream for stream in line.streams(directory.id)}
@@ -276,6 +321,7 @@ class Sender:
             left += parcel.left
         blobs = self._send_blobs(directory, line, creation, problems)
         artifacts = self._send_artifacts(directory, line, creation, problems)
+        unknown = self._unknown_references(directory, line, creation, problems)
         state = SyncState.FAILED if problems else SyncState.RUNNING if live else SyncState.SYNCED
         if state is SyncState.SYNCED:
             _note_synced(directory, self._connection.url, creation.project)
@@ -288,7 +334,7 @@ class Sender:
             left_bytes=left,
             blobs=blobs,
             artifacts=artifacts,
-            problems=tuple(problems),
+            problems=(*problems, *unknown),
         )
 
     def _send_blobs(
@@ -330,6 +376,15 @@ class _Parcel:
             return shipper.position - begun
         finally:
             shipper.release()
+
+
+def _marks(directory: RunDirectory) -> Iterator[tuple[Relation, ArtifactMark]]:
+    """What the run says it used and made."""
+    from headway.domain.lineage import Relation
+
+    facts = read_facts(directory)
+    yield from ((Relation.INPUT, mark) for mark in facts.inputs)
+    yield from ((Relation.OUTPUT, mark) for mark in facts.outputs)
 
 
 def _is_ended(path: Path, size: int) -> bool:
