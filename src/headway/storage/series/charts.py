@@ -8,7 +8,7 @@ more than :data:`EXACT_MOST` points that go back are drawn from bins, whose poin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from headway.storage.series.axes import Span
 from headway.storage.series.base import Block, Chunk, Parts, SeriesSnapshot
 from headway.storage.series.lines import Chain, ChainReader, Line
 from headway.storage.series.points import Points
-from headway.storage.series.statistics import FINE, MARK, MARKS, MIDDLE, Bins
+from headway.storage.series.statistics import BIN, FINE, MARK, MARKS, MIDDLE, Bins
 
 POINTS_A_PIXEL = 4
 BINS_A_PIXEL = 2
@@ -186,8 +186,6 @@ class _Section:
     base: int
     """Of its first visible point the number in the line, where that is the axis."""
     span: Span
-    cut: bool
-    """Whether a later attempt hides a part of it."""
     whole: bool
     """Whether all of it is seen."""
 
@@ -197,10 +195,10 @@ class _Plan:
 
     def __init__(self, snapshot: SeriesSnapshot, line: Line, window: Window, pixels: int) -> None:
         self._snapshot, self._line, self._axis = snapshot, line, window.axis
+        self._window = window
         self._reader = ChainReader.within(snapshot)
         self._tail_bases: dict[int, int] = {}
         sections = [section for section in self._sections() if _overlaps(section.span, window)]
-        sections = [replace(section, whole=not section.cut and _inside(section.span, window)) for section in sections]
         self._level, binned = _chosen_bins(sections, pixels)
         self._binned = [section for section in sections if id(section) in binned]
         self._exact = [section for section in sections if id(section) not in binned]
@@ -236,6 +234,9 @@ class _Plan:
             return _Placed(points, np.arange(base, base + len(points)))
         return _Placed(points, points.along(self._axis))
 
+    def _section(self, chain: Chain, block: Block, base: int, span: Span, *, cut: bool) -> _Section:
+        return _Section(chain, block, base, span, not cut and _inside(span, self._window))
+
     def _sections(self) -> Iterator[_Section]:
         """Every block of which something is visible."""
         if self._axis is Axis.INDEX:
@@ -245,7 +246,7 @@ class _Plan:
             for block in chain.blocks:
                 cut = _cut(chain, block)
                 if cut is not None:
-                    yield _Section(chain, block, 0, block.extent.span(self._axis, block.rows), cut, False)
+                    yield self._section(chain, block, 0, block.extent.span(self._axis, block.rows), cut=cut)
 
     def _numbered_sections(self) -> Iterator[_Section]:
         """The same with the numbers that their points have in the line; where the blocks of several chains overlap, as
@@ -262,7 +263,7 @@ class _Plan:
                 if cut is None:
                     continue
                 count = len(self._reader.points(chain, block.first_row, block.end)) if cut else block.rows
-                yield _Section(chain, block, base, Span(count, base, base + count - 1, True), cut, False)
+                yield self._section(chain, block, base, Span(count, base, base + count - 1, True), cut=cut)
                 base += count
             for chain in chains:
                 self._tail_bases[places[id(chain)]] = base
@@ -329,21 +330,23 @@ def _bin_points(chunks: Sequence[Chunk], *, floats: bool) -> Points:
     """The points that chunks' bins keep, each once, in the order logged."""
     if any(chunk.fine is not None for chunk in chunks):
         return Points.joined([_fine_points(chunk, floats=floats) for chunk in chunks])
-    bins: list[Bins] = []
+    bins: list[bytes] = []
     for chunk in chunks:
         assert chunk.total is not None
-        bins.append(chunk.total["bin"] if chunk.middle is None else chunk.middle)
-    return _mark_points(np.concatenate(bins), floats=floats)
+        bins.append((chunk.total["bin"] if chunk.middle is None else chunk.middle).tobytes())
+    # As bytes: putting arrays of records together compares their fields one by one.
+    return _mark_points(np.frombuffer(b"".join(bins), BIN), floats=floats)
 
 
 def _mark_points(bins: Bins, *, floats: bool) -> Points:
-    marks = np.empty((len(bins), len(MARKS)), MARK)
-    for place, name in enumerate(MARKS):
-        marks[:, place] = bins[name]
+    # The five points of a bin lie one behind the other.
+    marks = np.ndarray((len(bins), len(MARKS)), MARK, bins.data, 0, (BIN.itemsize, MARK.itemsize))
+    rows = marks["row"].copy()
     defined = bins["nan"] == 0
-    marks[defined, MARKS.index("undefined")] = bins["first"][defined]
-    order, kept = _once(marks["row"])
-    return Points.of_marks(np.take_along_axis(marks, order, 1)[kept], floats=floats)
+    rows[defined, -1] = rows[defined, 0]
+    order, kept = _once(rows)
+    which = np.nonzero(kept)[0], order[kept]
+    return Points.of_marks({name: marks[name][which] for name in MARK.names or ()}, floats=floats)
 
 
 def _fine_points(chunk: Chunk, *, floats: bool) -> Points:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -52,16 +52,19 @@ class Points:
         return cls(i, i, i, i, m, f, m, np.empty(0, np.uint64), m)
 
     @classmethod
-    def of_marks(cls, marks: NDArray[np.void], *, floats: bool) -> Self:
-        """Points that statistics kept."""
-        columns = {name: np.ascontiguousarray(marks[name]) for name in ("row", "sequence", "time", "step", "epoch")}
+    def of_marks(cls, marks: Mapping[str, NDArray[Any]], *, floats: bool) -> Self:
+        """Points that statistics kept, as the columns of :data:`headway.storage.series.statistics.MARK`."""
         given = marks["given"]
         return cls(
-            **columns,
-            has_step=(given & 1) != 0,
-            has_epoch=(given & 2) != 0,
-            bits=np.ascontiguousarray(marks["value"]),
-            is_integer=np.full(len(marks), not floats),
+            marks["row"],
+            marks["sequence"],
+            marks["time"],
+            marks["step"],
+            (given & 1) != 0,
+            marks["epoch"],
+            (given & 2) != 0,
+            marks["value"],
+            np.full(len(given), not floats),
         )
 
     @classmethod

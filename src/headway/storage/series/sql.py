@@ -153,8 +153,9 @@ class SqlSnapshot:
         self, schema_id: int, position: int, parts: Parts, first_row: int = 0, end: int | None = None
     ) -> Iterator[Chunk]:
         values = {"schema_id": schema_id, "position": position, "first_row": first_row, "end_row": _end(end)}
+        names = [name for name, asked in parts._asdict().items() if asked]
         for row in self._connection.execute(_chunks_statement(parts), values):
-            yield _chunk(row, parts)
+            yield _chunk(row, names)
 
     def entries(
         self, run_id: str, wanted: EntryFilter, *, after: EntryPlace | None = None, limit: int = 100
@@ -433,9 +434,9 @@ def _delete_by(connection: Connection, table: Table, column: str, ids: Sequence[
     connection.execute(delete(table).where(table.c[column].in_(ids)))
 
 
-def _chunk(row: Any, parts: Parts) -> Chunk:
+def _chunk(row: Any, names: Sequence[str]) -> Chunk:
     first_row, rows, *rest = row
-    found = dict(zip([name for name, asked in parts._asdict().items() if asked], rest, strict=True))
+    found = dict(zip(names, rest, strict=True))
     axes, values = found.get("axes"), found.get("values")
     return Chunk(
         first_row,
