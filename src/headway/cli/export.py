@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headway.cli.finding import LocalOption, RunArgument, finding
-from headway.cli.options import JsonOption, LimitOption
+from headway.cli.options import JsonOption
 from headway.cli.output import clean, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from headway.sdk.columns import Line, Point
     from headway.sdk.series import MetricSeries
 
+SHOWN_POINTS = 20
+LastOption = Annotated[
+    int | None,
+    typer.Option("--limit", min=0, help="The last so many points (20 for people); 0 for all of them."),
+]
 SPARK_WIDTH = 60
 SPARK_LINES = 8
 
@@ -38,10 +44,10 @@ def metrics(
     system: Annotated[bool, typer.Option("--system", help="Among the system metrics.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print every point as CSV.")] = False,
     local: LocalOption = False,
-    limit: LimitOption = 20,
+    limit: LastOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the points of a metric: the last ones for people, all of them with --csv and --json."""
+    """Print the points of a metric: the last ones for people, with --csv and --json all of them or the last --limit."""
     with finding(local) as finder:
         found = finder.find(run)
         if name is None:
@@ -59,11 +65,24 @@ def metrics(
             query["view"] = "all"
         series = found.metrics(name, stage=stage, **query)
     if as_json:
-        print_json({"lines": [_json_line(line) for line in series.lines]})
+        print_json({"lines": [_json_line(line) for line in _last(series, limit).lines]})
     elif as_csv:
-        _print_csv(series)
+        _print_csv(_last(series, limit))
     else:
-        _print_points(series, limit)
+        _print_points(series, SHOWN_POINTS if limit is None else limit)
+
+
+def _last(series: MetricSeries, limit: int | None) -> MetricSeries:
+    """The last ``limit`` points, counted over all lines as the table does; all of them without a limit."""
+    if not limit:
+        return series
+    lines: list[Line] = []
+    for line in reversed(series.lines):
+        taken = min(limit, len(line))
+        limit -= taken
+        if taken:
+            lines.insert(0, line.part(len(line) - taken, len(line)))
+    return replace(series, lines=tuple(lines))
 
 
 def _print_series(found: FoundRun, as_json: bool) -> None:

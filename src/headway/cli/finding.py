@@ -94,7 +94,7 @@ def _elsewhere(run: str, error: NotFoundError) -> NotFoundError:
         return NotFoundError(
             f"The server has no run {run!r}, but one lies here.", hint="Add --local, or run `headway sync`."
         )
-    return error
+    return NotFoundError(error.message, hint="`headway run list` shows what there is.", details=error.details)
 
 
 def find_local(run: str) -> LocalView:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -25,6 +26,10 @@ _SEQUENCE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
 )
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+WHOLE = frozenset({"state", "phase", "check", "age"})
+"""Columns that are never cut."""
+NARROWEST, GAP = 6, 2
+"""Characters that a column keeps, and between two columns."""
 _RESET = "\x1b[0m"
 
 STATE_STYLES = {
@@ -107,17 +112,30 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     """Rows under headings; ``empty`` when there is none. Cells are user text and are shown as such."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
-    count = 0
-    for row in rows:
-        table.add_row(*(_cell(column, value) for column, value in zip(columns, row, strict=True)))
-        count += 1
-    if count == 0:
+    cells = [[_cell(column, value) for column, value in zip(columns, row, strict=True)] for row in rows]
+    if not cells:
         note(empty)
         return
+    widths = [max(len(column), *(row[place].cell_len for row in cells)) for place, column in enumerate(columns)]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column, width in zip(columns, _fitting(columns, widths), strict=True):
+        table.add_column(column, width=width, no_wrap=True, overflow="ellipsis")
+    for row in cells:
+        table.add_row(*row)
     _print_rich(table)
+
+
+def _fitting(columns: Sequence[str], widths: list[int]) -> list[int]:
+    """``widths`` made narrow enough for the terminal: the widest column gives first, what must be read whole never."""
+    excess = sum(widths) + GAP * (len(widths) - 1) - (_width() or sum(widths) + GAP * len(widths))
+    fitting = list(widths)
+    for _ in range(excess):
+        open_ = [place for place, column in enumerate(columns) if column.lower() not in WHOLE]
+        widest = max(open_, key=lambda place: fitting[place], default=None)
+        if widest is None or fitting[widest] <= NARROWEST:
+            break
+        fitting[widest] -= 1
+    return fitting
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
@@ -136,12 +154,16 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 def _print_rich(table: Any) -> None:
     from rich.console import Console
 
-    wide = None if sys.stdout.isatty() else 10_000
-    console = Console(highlight=False, markup=False, emoji=False, no_color=not colours(), width=wide)
+    console = Console(highlight=False, markup=False, emoji=False, no_color=not colours(), width=_width() or 10_000)
     with console.capture() as capture:
         console.print(table)
     for line in capture.get().splitlines():
         say(line.rstrip())
+
+
+def _width() -> int | None:
+    """Characters in a line of the terminal; None where stdout is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _cell(column: str, value: Any) -> Any:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headway.cli import compare, export
-from headway.cli.finding import LocalOption, RunArgument, finding, is_local, local_runs_here, remark_on_local
+from headway.cli import compare, export, media
+from headway.cli.finding import Finder, LocalOption, RunArgument, finding, is_local, local_runs_here, remark_on_local
 from headway.cli.following import print_logs
 from headway.cli.options import (
     FollowOption,
@@ -125,10 +125,11 @@ def show(run: RunArgument, local: LocalOption = False, as_json: JsonOption = Fal
     with finding(local) as finder:
         found = finder.find(run)
         summary, environment = found.summary, found.environment()
+        counts = media.count_types(found)
         if as_json:
-            print_json({**found.model_dump(mode="json"), **_details(summary, environment)})
+            print_json({**found.model_dump(mode="json"), **_details(summary, environment), "media": counts})
             return
-        _print_run(found, summary, environment)
+        _print_run(found, summary, environment, counts)
         _print_main_series(found, summary)
 
 
@@ -139,7 +140,7 @@ def _details(summary: RunSummary, environment: dict[str, Any]) -> dict[str, Any]
     return {"summary": items, "environment": environment}
 
 
-def _print_run(run: Run, summary: RunSummary, environment: dict[str, Any]) -> None:
+def _print_run(run: Run, summary: RunSummary, environment: dict[str, Any], counts: dict[str, int]) -> None:
     from headway.sdk.compare import flatten
     from headway.sdk.summaries import STATISTICS, format_number
     from headway.sdk.tables import cell_text, duration
@@ -162,6 +163,7 @@ def _print_run(run: Run, summary: RunSummary, environment: dict[str, Any]) -> No
             "heard of": run.heartbeat_at,
             "finished": run.finished_at,
             "duration": duration_text(duration(run)),
+            "media": ", ".join(f"{count} {type}" for type, count in counts.items()),
             "health": ", ".join(f"{name} {count}" for name, count in run.health.items()),
         }
     )
@@ -238,6 +240,7 @@ def logs(
 app.command("metrics")(export.metrics)
 app.command("diff")(compare.diff)
 app.command("export")(export.export)
+app.command("media")(media.media)
 
 
 @app.command("tag")
@@ -250,10 +253,10 @@ def tag(
     """Add labels to a run of the server, or take some away; without any show those that it has."""
     gone = set(remove or ())
     with connected() as client:
-        found: Run = client.runs.get(run)
+        found: Run = Finder(client).find(run)
         wanted = tuple(dict.fromkeys(label for label in (*found.labels, *(labels or ())) if label not in gone))
         if wanted != found.labels:
-            found = client.runs.update(run, labels=wanted)
+            found = client.runs.update(found.id, labels=wanted)
     if as_json:
         print_json(found)
     else:
@@ -262,11 +265,14 @@ def tag(
 
 @app.command("rm")
 def remove(
-    runs: Annotated[list[str], typer.Argument(help="Run ids.")], yes: YesOption = False, as_json: JsonOption = False
+    runs: Annotated[list[str], typer.Argument(help="Run ids, or names that only one run has.")],
+    yes: YesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete runs of the server with their metrics, logs and media. Artifacts and models that they made stay."""
     with connected() as client:
-        found = [client.runs.get(run) for run in runs]
+        finder = Finder(client)
+        found = [*{each.id: each for each in map(finder.find, runs)}.values()]
         names = ", ".join(f"{run.name!r} ({run.id})" for run in found)
         confirm(f"Delete {names} with metrics, logs and media?", yes)
         for run in found:

@@ -159,18 +159,17 @@ class LocalRun:
             system: Among the system metrics instead.
 
         Raises:
-            NotFoundError: The run has no such series; names the closest one.
+            NotFoundError: The run has series, but not this one; names the closest one. Of a run that has none yet there
+                are no points.
         """
-        from headway.domain.base import did_you_mean
         from headway.sdk.columns import pack
+        from headway.sdk.resources.metrics import unknown_series
         from headway.sdk.series import MetricSeries
 
-        wanted = normal_stage(stage)
-        found = self._points(system).get((wanted, name))
-        if found is None:
-            known = sorted({series_key(*key) for key in self._points(system)})
-            key = series_key(wanted, name)
-            raise NotFoundError(f"The run {self.id} has no series {key!r}.", hint=did_you_mean(key, known))
+        wanted, known = normal_stage(stage), self._points(system)
+        found = known.get((wanted, name), {})
+        if known and not found:
+            raise unknown_series(self.id, wanted, name, known)
         lines = found if View(view) is View.ALL else _merged(found)
         return MetricSeries(
             run_id=self.id,

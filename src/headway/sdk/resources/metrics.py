@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from headway.domain.base import parse_request
-from headway.domain.metrics import Aggregate, Axis, MetricQuery, Series, View, normal_stage
+from headway.domain.base import did_you_mean, parse_request
+from headway.domain.metrics import Aggregate, Axis, MetricQuery, Series, View, normal_stage, series_key
 from headway.domain.runs import Stream
+from headway.errors import NotFoundError
 from headway.sdk.columns import MAX_BYTES, MEDIA_TYPE, Line, decode_columns
 from headway.sdk.export import Block, PointSource
 from headway.sdk.resources.base import Resource
@@ -18,6 +19,8 @@ from headway.sdk.session import Session, segment
 RUNS = "/api/v1/runs"
 POINTS_AT_ONCE = 1 << 17
 """What an export holds in memory of one line."""
+MAX_NAMED = 5
+"""Series that an error names."""
 MAX_SPOOLED = 1 << 38
 """Bytes that one series may take on the disk while it is exported."""
 
@@ -35,6 +38,23 @@ def read_metrics(session: Session, run: str, query: MetricQuery, *, spool: Path 
     with session.open("GET", path, query=asked, headers={"Accept": MEDIA_TYPE}) as response:
         lines = decode_columns(response.chunks(), path, limit=limit, spool=spool)
     return MetricSeries(run, query.name, normal_stage(query.stage), tuple(lines))
+
+
+def _check_series(session: Session, run: str, query: MetricQuery) -> None:
+    """NotFoundError when the run has series, but not the one that the query asks for."""
+    listed = [(each.stage, each.name) for each in list_series(session, run) if each.system == query.system]
+    if listed and (normal_stage(query.stage), query.name) not in listed:
+        raise unknown_series(run, query.stage, query.name, listed)
+
+
+def unknown_series(run: str, stage: str | None, name: str, known: Iterable[tuple[str, str]]) -> NotFoundError:
+    """The error for a series that a run does not have; ``known`` are the stages and names of those that it has."""
+    key, keys = series_key(stage, name), sorted({series_key(*each) for each in known})
+    hint = did_you_mean(key, keys)
+    if hint is None:
+        more = f" and {len(keys) - MAX_NAMED} more" if len(keys) > MAX_NAMED else ""
+        hint = f"It has {', '.join(map(repr, keys[:MAX_NAMED]))}{more}."
+    return NotFoundError(f"The run {run} has no series {key!r}.", hint=hint)
 
 
 def list_series(session: Session, run: str) -> list[Series]:
@@ -120,7 +140,8 @@ class RunMetrics(Resource):
 
         Raises:
             InvalidRequestError: A keyword's value cannot be; or the points would take more than 4 GiB.
-            NotFoundError: There is no such run.
+            NotFoundError: There is no such run; or it has series, but not this one (the closest is named). Of a run
+                that has none yet there are no points.
         """
         values: dict[str, Any] = {
             "name": name,
@@ -135,7 +156,11 @@ class RunMetrics(Resource):
             "points": points,
             "system": system,
         }
-        return read_metrics(self._session, run, parse_request(MetricQuery, values, what="The metrics query"))
+        query = parse_request(MetricQuery, values, what="The metrics query")
+        found = read_metrics(self._session, run, query)
+        if found.total == 0:
+            _check_series(self._session, run, query)
+        return found
 
     def series(self, run: str) -> Sequence[Series]:
         """What the run has logged: a record for each name, stage and rank, with the number of its points."""

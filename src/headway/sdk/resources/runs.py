@@ -11,12 +11,16 @@ from headway.domain.filters import parse_filter, parse_order
 from headway.domain.logs import LogRow
 from headway.domain.metrics import SeriesSummary
 from headway.domain.runs import Run, RunCreate, RunCreated, RunHeartbeat, RunRow, RunUpdate, Stream
+from headway.errors import HeadwayError, NotFoundError
 from headway.journal.documents import plain_json
+from headway.sdk.resources.base import refuse_unknown
 from headway.sdk.resources.comparisons import RunComparisons
 from headway.sdk.resources.entries import RunEntries
 from headway.sdk.resources.logs import read_logs
 from headway.sdk.resources.metrics import RunMetrics
 from headway.sdk.views import RunView
+
+QUERY_WORDS = {"filter", "order_by", "project", "limit", "include_summary"}
 
 
 class Runs(RunMetrics, RunEntries, RunComparisons):
@@ -48,8 +52,27 @@ class Runs(RunMetrics, RunEntries, RunComparisons):
         return self._session.create(RunCreated, self.path, parse_request(RunCreate, values, what="The run"))
 
     def get(self, run: str) -> RunView:
-        """By id: the record, which can also be asked for metrics, logs and more."""
-        return RunView.of(self._session.get(Run, self._address(run)), self._session)
+        """By id: the record, which can also be asked for metrics, logs and more.
+
+        Raises:
+            NotFoundError: There is no such run; says so if it is the name of one.
+        """
+        try:
+            return RunView.of(self._session.get(Run, self._address(run)), self._session)
+        except NotFoundError as error:
+            raise NotFoundError(error.message, hint=self._hint(run), details=error.details) from None
+
+    def _hint(self, run: str) -> str:
+        """What to do when ``run`` is the id of none."""
+        quoted = run.replace("'", "''")
+        filter = f"name = '{quoted}'"
+        try:
+            named = [*self._session.pages(Run, self.path, {"project": self._scope(None), "filter": filter}, 2)]
+        except HeadwayError:
+            named = []  # the answer stays that there is none
+        if len(named) == 1:
+            return f"{run!r} is the name of a run, not an id; its id is {named[0].id!r}."
+        return f"Find it by name with client.runs.query({filter!r}); ids of runs begin with 'run'."
 
     def list(self, *, project: str | None = None, limit: int | None = None) -> Iterator[RunView]:
         """Runs, newest first."""
@@ -63,6 +86,7 @@ class Runs(RunMetrics, RunEntries, RunComparisons):
         project: str | None = None,
         limit: int | None = None,
         include_summary: bool = False,
+        **unknown: Any,
     ) -> Iterator[RunView]:
         """Runs that ``filter`` holds of.
 
@@ -79,8 +103,9 @@ class Runs(RunMetrics, RunEntries, RunComparisons):
             include_summary: Bring each run's summary along instead of asking for it later.
 
         Raises:
-            InvalidRequestError: The filter cannot be understood; found before anything is sent.
+            InvalidRequestError: The filter cannot be understood, or a keyword is unknown; found before anything is sent.
         """
+        refuse_unknown(unknown, QUERY_WORDS, "A query for runs")
         for text, read in ((filter, parse_filter), (order_by, parse_order)):
             if text is not None:
                 read(text)
