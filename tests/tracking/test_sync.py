@@ -144,7 +144,7 @@ def test_what_is_refused_or_broken_stops_nothing_else(here: Client, base: Path) 
     other = new_id("project")
     here.projects.create(other)
     headway.sync(foreign.directory, project=other)
-    report = {run.name: run for run in headway.sync(base).runs}
+    report = {run.name: run for run in headway.sync(base, project=str(here.project)).runs}
     assert report["good"].state.value == "synced"
     assert report["broken"].state.value == "failed" and journal.name in report["broken"].problems[0]
     assert report["foreign"].state.value == "failed" and foreign.id in report["foreign"].problems[0]
