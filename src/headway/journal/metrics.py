@@ -34,8 +34,10 @@ from headway.journal.values import plain_epoch, plain_name, plain_stage, plain_s
 
 KEPT_ROWS = 10_000
 """Rows and entries that stay in memory while the disk is full: the newest ones."""
-MAX_COLUMNS = 1 << 18
+MAX_COLUMNS = 1 << 17
 """Of the schemas that are remembered, all together. A schema that was forgotten is written again when it is needed."""
+SCHEMA_WEIGHT = 32
+"""What a schema itself takes of that, in columns."""
 EXACT = 1 << 53
 """Up to here every whole number is a float."""
 
@@ -245,9 +247,9 @@ class MetricsWriter(StreamWriter[_Row | _Media]):
         if parts is None and found:
             letters = "".join(_LETTERS[type(value)] for value in values)
             parts = self._plans[key] = tuple(self._split(word, tuple(found), letters, 0))
-            self._columns += len(found)
+            self._columns += len(found) + SCHEMA_WEIGHT
             if self._columns > MAX_COLUMNS:
-                self._plans, self._columns = {key: parts}, len(found)
+                self._plans, self._columns = {key: parts}, len(found) + SCHEMA_WEIGHT
         return parts or (), values
 
     def _split(self, stage: str | None, names: tuple[str, ...], types: str, start: int) -> Iterator[Part]:

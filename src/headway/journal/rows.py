@@ -120,7 +120,7 @@ def decode_row(schema: Schema, payload: bytes) -> Row:
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _values(types: str) -> struct.Struct:
     return struct.Struct("<" + value_formats(types))
 
