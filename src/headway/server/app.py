@@ -184,7 +184,8 @@ def _secret_key(path: Path) -> bytes:
 
 def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(api: FastAPI) -> AsyncIterator[None]:
+        _prepare_routes(api)
         folding = FoldingWorker(platform)
         workers = [
             Reconciler(platform, "jobs", JobWorker(platform).look, every=WORKER_SECONDS),
@@ -207,6 +208,21 @@ def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], 
         keeper.retire()
 
     return lifespan
+
+
+def _prepare_routes(api: FastAPI) -> None:
+    """FastAPI makes a router's routes when it is first asked for one; the first request need not wait for that."""
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "path_params": {},
+        "root_path": "",
+        "headers": [],
+        "app": api,
+    }
+    for route in api.router.routes:
+        route.matches(dict(scope))
 
 
 def _handle_errors(api: FastAPI) -> None:

@@ -64,11 +64,9 @@ def _shift_tables(count: int) -> NDArray[np.uint32]:
 
 
 def _tables(matrix: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    numbers = np.arange(256, dtype=np.uint32)
-    found = np.zeros((4, 256), np.uint32)
-    for place in range(4):
-        for bit in range(8):
-            found[place] ^= np.where(numbers >> np.uint32(bit) & 1, matrix[8 * place + bit], np.uint32(0))
+    """For each of the four bytes of a number what its 256 values come to."""
+    bits = (np.arange(256)[:, None] >> np.arange(8)) & 1
+    found: NDArray[np.uint32] = np.bitwise_xor.reduce(np.where(bits, matrix.reshape(4, 1, 8), np.uint32(0)), axis=2)
     return found
 
 
@@ -95,7 +93,6 @@ def _shift(count: int) -> NDArray[np.uint32]:
 
 def _product(outer: NDArray[np.uint32], inner: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """First ``inner``, then ``outer``."""
-    found = np.zeros(32, np.uint32)
-    for bit in range(32):
-        found ^= np.where(inner >> np.uint32(bit) & 1, outer[bit], np.uint32(0))
+    bits = (inner[:, None] >> np.arange(32, dtype=np.uint32)) & 1
+    found: NDArray[np.uint32] = np.bitwise_xor.reduce(np.where(bits, outer, np.uint32(0)), axis=1)
     return found

@@ -45,6 +45,8 @@ LARGEST_SEQUENCE = (1 << 63) - 1
 NANOSECONDS = 1_000_000
 """In a millisecond, which is what is kept."""
 _HAS_STEP, _HAS_EPOCH = 1, 2
+_TOGETHER = 256
+"""Rows whose checksums are verified together; of fewer each by itself."""
 _LEAST_RUN, _FIRST_WINDOW, _PATIENCE = 16, 64, 64
 """Rows that make a run; where looking for one begins; how many single rows follow a failed look."""
 LONGEST_SEARCH = 16 << 20
@@ -293,7 +295,7 @@ class _Walk:
         )
         fits &= frames["sequence"] <= LARGEST_SEQUENCE
         taken = count if fits.all() else int(fits.argmin())
-        if holds(self._view[position : position + taken * size], frames["crc"][:taken], size):
+        if taken >= _TOGETHER and holds(self._view[position : position + taken * size], frames["crc"][:taken], size):
             return taken
         crc32, view = zlib.crc32, self._view
         starts = range(position + 8, position + taken * size, size)
