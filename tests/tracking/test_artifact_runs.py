@@ -114,3 +114,17 @@ def test_what_runs_logged_is_no_garbage_and_what_a_deleted_run_logged_is(
     assert stored("kept")
     with scoped.blobs.open(digests["kept"]) as answer:
         assert answer.read(1000).decode() == texts["kept"]
+
+
+def test_a_file_or_folder_is_logged_as_what_the_run_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADWAY_DIR", str(tmp_path / "kept"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights.bin").write_bytes(b"w")
+    (tmp_path / "report.txt").write_text("fine")
+    with headway.init(capture=False, console=False, system=False) as run:
+        model = run.log_artifact(tmp_path / "model", type="model")
+        report = run.log_artifact(tmp_path / "report.txt", "evaluation")
+    assert (model.name, model.type, sorted(model.objects)) == ("model", "model", ["model/weights.bin"])
+    assert (report.name, sorted(report.objects)) == ("evaluation", ["report.txt"])
+    marked = headway.local_runs(tmp_path / "kept")[0].facts.outputs
+    assert [mark.name for mark in marked] == ["model", "evaluation"]

@@ -25,6 +25,7 @@ from headway.tracking.share import FINISH_SECONDS, Share
 
 if TYPE_CHECKING:
     from headway.domain.facts import ArtifactMark
+    from headway.tracking.artifact import Artifact
 
 QUICK_SECONDS = 2.0
 """How long a forked child waits for its rest; the process that forked it sends what is left."""
@@ -256,6 +257,28 @@ class TrackedRun:
     def mark_output(self, thing: Any) -> None:
         """Say that the run made ``thing``; as for :meth:`mark_input`."""
         self._mark("output", thing)
+
+    def log_artifact(self, path: str | Path, name: str | None = None, *, type: str = "artifact") -> Artifact:
+        """Keep a file, or a folder with what is in it, as an artifact that the run made.
+
+        Args:
+            path: The file or folder; its content as it is now is copied.
+            name: What the artifact is called; the name of the file or folder without it.
+            type: What it is, for example ``model`` or ``dataset``.
+
+        Raises:
+            InvalidRequestError: The name cannot be one, or something lies there that cannot be copied.
+        """
+        from headway.tracking.artifact import Artifact
+
+        source = Path(path)
+        artifact = Artifact(source.stem if name is None else name, type=type)
+        if source.is_dir():
+            artifact.add_dir(source)
+        else:
+            artifact.add_file(source)
+        self.mark_output(artifact)
+        return artifact
 
     def upload(
         self,
