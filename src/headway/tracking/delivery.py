@@ -106,6 +106,11 @@ class Delivery:
         self._carrier.stop()
         self._group.stop()
 
+    def abort(self, timeout: float) -> None:
+        """End the threads, and wait so long for what is being sent: its connection can be closed then."""
+        self.stop()
+        self._group.finish(timeout)
+
     def _is_hopeless(self, waited: float) -> bool:
         """Whether the server refuses the run, or has not been there since the run began: a restart is waited for."""
         error = self.connection.error

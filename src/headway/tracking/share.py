@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from headway.tracking.blobs import KeptBlob, LocalBlobs
     from headway.tracking.delivery import Delivery
 
+REFUSED_SECONDS = 5.0
+"""How long a run that the server refused waits for the answer to what it is just sending."""
 FINISH_SECONDS = 30.0
 
 
@@ -152,6 +154,8 @@ class Share:
 
     def forget_server(self) -> None:
         """Send nothing: the server refused the run."""
+        if self._delivery is not None:
+            self._delivery.abort(REFUSED_SECONDS)
         self.stop()
         self._delivery = None
         self.seat = replace(self.seat, connection=None)
