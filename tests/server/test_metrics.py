@@ -210,6 +210,12 @@ def test_ranks_attempts_and_stages(runs: Runs) -> None:
     assert [(line["replica"], line["attempt"]) for line in lines] == [("rank0", None), ("rank1", None)]
     assert [line["total"] for line in lines] == [12, 10]
     assert lines[0]["columns"]["value"] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, *(100.0 + step for step in range(6, 12))]
+    told = [
+        [line.streams for line in actions.read_packed(runs.platform, runs.world.admin, run, wanted)]
+        for wanted in (actions.MetricQuery(**question, view="all"), actions.MetricQuery(**question))
+    ]
+    ranks = (("metrics/rank0-0", 10),), (("metrics/rank0-1", 6),), (("metrics/rank1-0", 10),)
+    assert told == [list(ranks), [(), ranks[2]]]
     every = runs.get(run, "metrics", **question, view="all")["lines"]
     assert [(line["replica"], line["attempt"], line["total"]) for line in every] == [
         ("rank0", 0, 10),

@@ -19,6 +19,8 @@ AT_ONCE = 256 << 10
 """Bytes of a stream that are folded without waiting for more. What waits is in charts all the same: readers decode it."""
 WAIT_SECONDS = 2.0
 """How long fewer bytes wait."""
+AT_A_LOOK = 1000
+"""Streams of which a batch is folded in one look."""
 DROP_BYTES = 1 << 20
 """Folded bytes of a living stream that are worth giving back."""
 SUMMARY_SECONDS = 1.0
@@ -74,7 +76,8 @@ class FoldingWorker:
     def _fold_due(self) -> bool:
         """A batch of each stream that is due; whether there was one."""
         with self._platform.storage.read() as session:
-            waiting = session.streams.unfolded(KINDS)
+            # Those that wait for the rest of a frame must not take the others' places.
+            waiting = session.streams.unfolded(KINDS, limit=AT_A_LOOK + len(self._tried))
         self._forget(waiting)
         due = [stream for stream in waiting if self._due(stream)]
         results: list[tuple[Stream, FoldResult]] = []
