@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headway.cli import output
 from headway.cli.output import clean, size_text
 
 
@@ -39,3 +40,16 @@ def test_nothing_but_colours_is_left(text: str) -> None:
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 40, "5.0 TiB")])
 def test_sizes(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+def test_a_narrow_terminal_cuts_names_and_never_states(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "_width", lambda: 40)
+    rows = [("run" + "x" * 13, "a-long-name-of-a-run", "succeeded", "12m", "label")]
+    output.print_table(("ID", "NAME", "STATE", "AGE", "LABELS"), rows, empty="")
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["ID", "NAME", "STATE", "AGE", "LABELS"]
+    assert line.split()[2:] == ["succeeded", "12m", "label"]
+    assert len(line) <= 40
+    assert "…" in line

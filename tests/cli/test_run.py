@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headway import Client
+from headway import Client, NotFoundError, Table
 from headway.testing.server import ServerProcess
 from headway.tracking.opening import init
 from headway.tracking.sync import sync
@@ -71,6 +73,46 @@ def test_labels_are_added_and_taken_away(headway: Any, client: Client, tmp_path:
     assert headway("run", "tag", run).stdout == f"{run} (no labels)\n"
     assert headway("run", "tag", run, "a", "b", "a").stdout == f"{run} a, b\n"
     assert json.loads(headway("run", "tag", run, "c", "--remove", "a", "--json").stdout)["labels"] == ["b", "c"]
+
+
+def test_a_name_will_do_for_labels_and_deleting_and_is_hinted_at_in_the_sdk(
+    headway: Any, client: Client, tmp_path: Path
+) -> None:
+    run = track(client, tmp_path, "wb's")
+    assert headway("run", "tag", "wb's", "a").stdout == f"{run} a\n"
+    with pytest.raises(NotFoundError, match=f"is the name of a run, not an id; its id is '{run}'"):
+        client.runs.get("wb's")
+    with pytest.raises(NotFoundError, match=r"client\.runs\.query\("):
+        client.runs.get("nothing")
+    assert json.loads(headway("run", "rm", "wb's", run, "--yes", "--json").stdout) == {"deleted": [run]}
+
+
+def test_a_series_that_a_run_does_not_have_is_named(headway: Any, client: Client, tmp_path: Path) -> None:
+    run = track(client, tmp_path, "wb")
+    missing = headway("run", "metrics", "wb", "losss")
+    assert (missing.returncode, "Did you mean 'loss'?" in missing.stderr) == (4, True)
+    missing = headway("run", "metrics", "wb", "loss", "--stage", "trian", "--json")
+    assert (missing.returncode, "no series 'trian.loss'" in missing.stderr) == (4, True)
+    with pytest.raises(NotFoundError, match="Did you mean 'loss'"):
+        client.runs.get(run).metrics("losss")
+    assert client.runs.metrics(run, "loss", start=7).values == [], "the series is there, no point in the range"
+    assert client.runs.metrics(run, "cpu", system=True).values == [], "nothing of that kind yet"
+
+
+def test_media_are_counted_listed_and_saved_under_safe_names(headway: Any, client: Client, tmp_path: Path) -> None:
+    with init(client.project, "seen", mode="offline", dir=tmp_path / ".headway", **QUIET) as run:
+        run.log({"../../up/τ": Table(columns=["a"], rows=[[1]])}, step=3, stage="val")
+        run.log({"words": Table(columns=["b"], rows=[[2]])})
+    assert sync(run.directory, client.url, client.connection.token, client.project).ok
+    assert "2 table" in headway("run", "show", "seen").stdout
+    listed = headway("run", "media", "seen").stdout.splitlines()
+    assert listed[0].split() == ["NAME", "STAGE", "STEP", "TYPE", "SIZE"]
+    assert {line.split()[0] for line in listed[1:]} == {"../../up/τ", "words"}
+    items = json.loads(headway("run", "media", "seen", "--save", "out/in", "--json").stdout)["items"]
+    saved = sorted((tmp_path / "out" / "in").iterdir())
+    assert sorted(str(path.relative_to(tmp_path)) for path in saved) == sorted(item["path"] for item in items)
+    assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in saved} == {item["digest"] for item in items}
+    assert {re.sub(r"^\d+-", "", path.stem) for path in saved} == {"val-up-step3", "words"}
 
 
 def test_deleting_asks_first(headway: Any, client: Client, tmp_path: Path) -> None:

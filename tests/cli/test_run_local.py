@@ -84,6 +84,8 @@ def test_points_are_printed_exactly(headway: Any, runs: dict[str, str]) -> None:
     people = headway("run", "metrics", "first", "count", "--stage", "val", "--limit", "2").stdout
     assert f"{2**53 + 29}" in people
     assert "28 before them" in people
+    few = json.loads(headway("run", "metrics", "first", "count", "--stage", "val", "--limit", "2", "--json").stdout)
+    assert [line["columns"]["step"] for line in few["lines"]] == [[28, 29]]
     rows = list(
         csv.DictReader(headway("run", "metrics", "first", "loss", "--stage", "val", "--csv").stdout.splitlines())
     )

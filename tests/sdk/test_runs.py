@@ -134,6 +134,7 @@ def test_folders(client: Client) -> None:
     ("call", "says"),
     [
         (lambda client: client.runs.query("nmae = 'a'"), "Did you mean 'name'"),
+        (lambda client: client.runs.query(orderby="name"), "Did you mean 'order_by'"),
         (lambda client: client.runs.query(order_by="labels"), "order_by"),
         (lambda client: client.runs.create(labls=[]), "Did you mean 'labels'"),
         (lambda client: client.runs.create(conflict_strategy="never"), "conflict_strategy"),
