@@ -46,7 +46,7 @@ def edges(client: Client, run: str) -> set[tuple[str, str]]:
     return {(names[edge.source], names[edge.target]) for edge in found.edges}
 
 
-EXPECTED = {("stored:v1", "run"), ("used:v1", "run"), ("dataset", "run"), ("run", "made:v1")}
+EXPECTED = {("stored:v1", "run"), ("used:v1", "run"), ("dataset", "run"), ("run", "made:v1"), ("base/1", "run")}
 
 
 class Foreign:
@@ -55,6 +55,7 @@ class Foreign:
 
 def marked(run: Any, tmp_path: Path) -> None:
     run.mark_input("artifact:stored:v1")
+    run.mark_input("models:/base/1")
     run.mark_input(artifact_of("used", "used", tmp_path))
     run.mark_input(Foreign())
     run.mark_output(artifact_of("made", "made", tmp_path))
@@ -66,6 +67,7 @@ def test_a_live_runs_artifacts_are_uploaded_and_linked(
 ) -> None:
     (tmp_path / "stored").write_text("stored")
     scoped.artifacts.upload("stored", tmp_path / "stored")
+    scoped.models.register("base", tmp_path / "stored")
     run = headway.init(project=project, url=running_server.url, token=running_server.token, capture=False)
     marked(run, tmp_path)
     until(lambda: edges(scoped, run.id) == EXPECTED, 60, "every edge is there", pause=0.2)
@@ -76,6 +78,7 @@ def test_an_offline_runs_artifacts_go_with_it_when_it_is_synced(
 ) -> None:
     (tmp_path / "stored").write_text("stored")
     scoped.artifacts.upload("stored", tmp_path / "stored")
+    scoped.models.register("base", tmp_path / "stored")
     run = headway.init(project=project, mode="offline", capture=False)
     marked(run, tmp_path)
     assert list(scoped.artifacts.list(name="made")) == []

@@ -22,12 +22,14 @@ from headway.domain.base import Description, Name, now
 from headway.domain.facts import ArtifactMark, FactType, PlacedFact, RunFacts, fold_facts
 from headway.domain.folders import FolderPath
 from headway.domain.lineage import Link, NodeKind, Relation
+from headway.domain.models import ModelVersion
 from headway.domain.runs import FACTS, Run, RunDetails, RunLabels, RunState, Stream
 from headway.errors import NotFoundError, RequestError
 from headway.journal.codec import FrameDecoder
 from headway.journal.frames import KIND_FACT, Frame
 from headway.server.actions import artifacts, folders
 from headway.server.actions.heartbeats import total_health
+from headway.server.actions.lookup import parse_reference
 from headway.server.actions.recording import record
 from headway.server.actions.runs import given, plain_config
 from headway.server.context import Platform
@@ -335,14 +337,35 @@ class _Application:
         if mark.kind == "artifact":
             return self._artifact(run, mark)
         if mark.kind == "model-version":
-            version = self._session.model_versions.find(_plain(mark.id))
-            if version is None or version.project_id != run.project_id:
-                return None
-            return NodeKind.MODEL_VERSION, version.id, f"{version.name}:v{version.version}"
+            return self._model_version(run, mark)
         named = mark.id or mark.path or mark.name
         if not named:
             return None
         return NodeKind.EXTERNAL, _plain(f"{mark.kind}:{named}")[:1024], _plain(mark.name or named)[:256]
+
+    def _model_version(self, run: Run, mark: ArtifactMark) -> tuple[NodeKind, str, str] | None:
+        version = self._session.model_versions.find(_plain(mark.id))
+        if version is None and mark.name:
+            version = self._named_model_version(run, _plain(mark.name))
+        if version is None or version.project_id != run.project_id:
+            return None
+        return NodeKind.MODEL_VERSION, version.id, f"{version.name}:v{version.version}"
+
+    def _named_model_version(self, run: Run, reference: str) -> ModelVersion | None:
+        """What a reference such as ``models:/digits/3`` means; an alias that moves later leaves the run as it is."""
+        try:
+            name, number, alias = parse_reference(reference)
+        except RequestError:
+            return None
+        model = self._session.models.by_name(run.project_id, name)
+        if model is None:
+            return None
+        if number is None:
+            for link in self._session.links.of_run(run.id):
+                if link.kind is NodeKind.MODEL_VERSION and link.label.rpartition(":")[0] == name:
+                    return self._session.model_versions.find(link.other_id)
+            number = model.latest_version if alias is None else model.aliases.get(alias)
+        return None if number is None else self._session.model_versions.by_number(model.id, number)
 
     def _artifact(self, run: Run, mark: ArtifactMark) -> tuple[NodeKind, str, str] | None:
         session = self._session
