@@ -135,10 +135,13 @@ def time_calls(log: Log, width: int, seconds: float, first_step: int) -> dict[st
     clock = time.perf_counter_ns
     names = [f"metric_{number}" for number in range(width)]
     taken: list[int] = []
-    until = clock() + int(seconds * 1e9)
     step = first_step
     warm = first_step + (WARM_CALLS if width == FEW else 1)
-    while len(taken) < MOST_CALLS and (clock() < until or len(taken) < 3):
+    least = 30 if width == FEW else 3
+    until = 0
+    while len(taken) < MOST_CALLS and (len(taken) < least or clock() < until):
+        if step == warm:
+            until = clock() + int(seconds * 1e9)
         metrics = dict(zip(names, [(step + number) / 7 for number in range(width)], strict=True))
         began = clock()
         log(metrics, step)
