@@ -34,7 +34,8 @@ from headway.domain.runs import Stream
 from headway.journal.compression import compress
 from headway.journal.frames import MAGIC
 from headway.storage.series.axes import Axes
-from headway.storage.series.rows import HEAD, Decoded, Rows, Schema
+from headway.storage.series.payloads import HEAD, Schema
+from headway.storage.series.rows import Decoded, Rows
 from headway.storage.series.sqlite import SqliteSeries
 from headway.storage.series.streams import key_of
 from headway.testing.series import schema_frame

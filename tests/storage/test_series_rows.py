@@ -8,6 +8,7 @@ import random
 import struct
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from headway.domain.base import now
 from headway.domain.metrics import check_metric_name, normal_stage
-from headway.journal.decoding import FrameDecoder
-from headway.journal.frames import MAGIC, encode_frame
+from headway.journal.codec import JournalHeader
+from headway.journal.decoding import FrameDecoder, scan
+from headway.journal.frames import KIND_ENTRY, KIND_ROW, KIND_SCHEMA, MAGIC, encode_frame
+from headway.journal.metrics import MetricsWriter
+from headway.journal.rows import RowDecoder
 from headway.storage.series.checksums import holds
+from headway.storage.series.payloads import Schema
 from headway.storage.series.points import Points
-from headway.storage.series.rows import Decoded, Schema, decode
+from headway.storage.series.rows import Decoded, decode
 from headway.testing.faults import repetitions, seeded
 from headway.testing.series import (
     ANY_ROWS,
-    KIND_ENTRY,
-    KIND_ROW,
-    KIND_SCHEMA,
     ROWS,
     Logged,
     Name,
@@ -265,6 +268,29 @@ def test_checksums_of_many_frames_hold_exactly_when_each_does(size: int, count: 
         region[place] ^= 1 << chance.randrange(8)
     claims = np.ndarray((count,), "<u4", bytes(region), 4, (size,)).copy()
     assert holds(memoryview(region), claims, size) is not spoil
+
+
+def test_what_a_tracker_writes_is_read(tmp_path: Path) -> None:
+    """The journal's own writer, and the journal's own reader of rows."""
+    path = tmp_path / "metrics.hwj"
+    header = JournalHeader(run="run1", stream="metrics/rank0-a", writer="a", created=now())
+    with MetricsWriter(path, header) as writer:
+        for step in range(300):
+            writer.log({"loss": 1 / (step + 1), "count": step}, step)
+            if step % 40 == 0:
+                writer.log({"loss": math.nan, "τ": -0.0}, stage="validation", epoch=step / 7)
+                writer.log({"count": 2**63 - 1}, step)
+        writer.log({f"m{number}": float(number) for number in range(5000)}, 1)
+    data = path.read_bytes()
+    expected: dict[Name, list[Logged]] = {}
+    rows = RowDecoder()
+    for row in rows.feed(scan(data).frames):
+        for name, value in zip(row.names, row.values, strict=True):
+            point = Logged(row.step, bits_of(value), row.time_ns // 10**6, row.epoch)
+            expected.setdefault((normal_stage(row.stage), name), []).append(point)
+    assert len(expected) == 5004
+    assert points_of(pieces(data, [len(data) // 3])) == expected
+    check(data)
 
 
 @pytest.mark.parametrize("columns", [0, 1, 3000])

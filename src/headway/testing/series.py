@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from headway.domain.base import new_id
 from headway.domain.metrics import MetricQuery, View, normal_stage
 from headway.errors import ConflictError
-from headway.journal.frames import KIND_END, MAGIC, encode_frame
+from headway.journal.frames import KIND_END, KIND_ENTRY, KIND_ROW, KIND_SCHEMA, MAGIC, encode_frame
 from headway.storage.series import base
 from headway.storage.series.base import EntryFilter, EntryPlace, SeriesReader, SeriesWriter, StreamKey, StreamState
 from headway.storage.series.lines import ChainReader, find_lines
+from headway.storage.series.payloads import ROW_HEAD
 from headway.storage.series.points import Points
-from headway.storage.series.rows import ROW_HEAD, decode
+from headway.storage.series.rows import decode
 from headway.storage.series.summaries import plain, summarise
 from headway.testing.faults import repetitions
 
-KIND_SCHEMA, KIND_ROW, KIND_ENTRY = 4, 5, 7
 _ROW = struct.Struct("<IQqBqd")
 Value = int | float
 Name = tuple[str, str]

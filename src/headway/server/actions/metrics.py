@@ -18,8 +18,9 @@ from headway.storage.series.base import EntryFilter, EntryPlace, SeriesSnapshot,
 from headway.storage.series.charts import Window, draw, thin
 from headway.storage.series.lines import ChainReader, Line, find_lines
 from headway.storage.series.packing import PackedLine, windowed
+from headway.storage.series.payloads import entry_of
 from headway.storage.series.points import Points
-from headway.storage.series.rows import Decoded, entry_of
+from headway.storage.series.rows import Decoded
 from headway.storage.series.streams import key_of
 from headway.storage.series.summaries import summarise
 from headway.storage.series.tails import read_tails

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Protocol
 from headway.domain.metrics import Entry
 from headway.storage.series.arrays import Bits
 from headway.storage.series.axes import Extent, PackedAxes
-from headway.storage.series.rows import Decoded, Report, Schema
+from headway.storage.series.payloads import Schema
+from headway.storage.series.rows import Decoded, Report
 from headway.storage.series.statistics import Bins
 
 BLOCK_ROWS = 65_536

@@ -11,7 +11,7 @@ import numpy as np
 from headway.storage.series.arrays import Bits, pack_floats, pack_integers
 from headway.storage.series.axes import Axes, Extent, extent_of, pack_axes
 from headway.storage.series.base import block_limit
-from headway.storage.series.rows import Schema
+from headway.storage.series.payloads import Schema
 from headway.storage.series.statistics import FINE, TOTAL, Bins, ColumnStatistics, describe
 
 _EXTENT = struct.Struct("<qqq?qq?qdd?")

@@ -22,8 +22,10 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from headway.errors import UnavailableError
 from headway.paths import full_disk_named, private_directory
 from headway.storage.series.base import Block, Chunk, Column, EntryFilter, Parts, StoredEntry, StreamState
-from headway.storage.series.rows import Decoded, Schema
-from headway.storage.series.sql import SqlSeries, SqlSnapshot
+from headway.storage.series.payloads import Schema
+from headway.storage.series.rows import Decoded
+from headway.storage.series.snapshots import SqlSnapshot
+from headway.storage.series.sql import SqlSeries
 from headway.storage.series.tables import prepare, stored_version
 from headway.storage.sql.failures import translated
 
