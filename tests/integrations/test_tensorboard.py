@@ -538,9 +538,14 @@ class TestFollowing:
             events_file(logs / str(number), number).add(event(1, loss=1.0))
         opened: list[int] = []
 
+        def journals() -> set[str]:
+            return {file.path for file in psutil.Process().open_files() if file.path.endswith(".hwj")}
+
+        before = journals()
+
         class LookOnce(threading.Event):
             def wait(self, timeout: float | None = None) -> bool:
-                opened.append(len([file for file in psutil.Process().open_files() if file.path.endswith(".hwj")]))
+                opened.append(len(journals() - before))
                 return True
 
         report = take(follow=True, stop=LookOnce())

@@ -75,10 +75,10 @@ def test_scalars_of_numpy_and_subclasses_become_plain() -> None:
 @pytest.mark.parametrize(
     ("value", "where"),
     [
-        ({"model": {"layer": object()}}, r"config\.model\.layer is a object"),
+        ({"model": {"layer": object()}}, r"config\.model\.layer is an object"),
         ({"sizes": [1, {2, 3}]}, r"config\.sizes\.1 is a set"),
         ({"weights": numpy.zeros(3)}, r"config\.weights is a ndarray.*tolist"),
-        ({"made": object()}, r"config\.made is a object|config\.made is an object"),
+        ({"made": object()}, r"config\.made is an object"),
         ({"seed": 1 << 64}, r"config\.seed is a whole number of more than 64 bits"),
         ({"name": "\ud800"}, r"config\.name: .*lone surrogate"),
         ({3: 1}, r"config: the key 3"),
@@ -140,7 +140,7 @@ def test_parse_takes_what_programs_keep_their_settings_in() -> None:
         "data": {"path": "/data", "shuffle": True},
         "more": {"lr": 0.1},
     }
-    with pytest.raises(InvalidRequestError, match="cannot be read from a int"):
+    with pytest.raises(InvalidRequestError, match="cannot be read from an int"):
         config.parse(3)
 
 
@@ -181,7 +181,7 @@ DEFAULTS: dict[str, Any] = {
         ({"id": "../other"}, "cannot be the id of a run"),
         ({"durability": "disk"}, "durability must be one of process, power"),
         ({"console": "yes"}, "console must be True or False"),
-        ({"config": 3}, "cannot be read from a int"),
+        ({"config": 3}, "cannot be read from an int"),
     ],
 )
 def test_what_init_cannot_be_told_is_named(keywords: dict[str, Any], what: str) -> None:

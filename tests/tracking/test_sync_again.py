@@ -140,7 +140,8 @@ def test_a_live_run_says_that_the_server_lacks_a_reference(here: Client, capfd: 
         run.mark_input("artifact:nope:v9")
     said = capfd.readouterr().err
     assert "its input artifact:nope:v9 is not on the server" in said
-    assert here.runs.get(run.id).state.value == "complete" and headway.local_runs()[0].synced
+    until(lambda: here.runs.get(run.id).state.value == "complete", 30, "the run is complete")
+    assert headway.local_runs()[0].synced
 
 
 def test_what_init_refused_leaves_nothing_behind(here: Client, base: Path) -> None:
