@@ -127,7 +127,7 @@ def whole_length(path: Path) -> int:
 
 
 def is_ended(path: Path) -> bool:
-    """Whether the writer said that nothing follows."""
+    """Whether the writer said that nothing follows. Half a copy does not, and may be completed later."""
     end = encode_frame(KIND_END, b"")
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - len(end)))

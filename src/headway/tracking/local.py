@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
@@ -15,8 +14,8 @@ from headway.domain.metrics import View, normal_stage, series_key
 from headway.domain.names import friendly_name
 from headway.domain.runs import METRICS, SYSTEM, RunState
 from headway.errors import HeadwayError, NotFoundError
+from headway.journal import facts
 from headway.journal.codec import JournalHeader
-from headway.journal.frames import KIND_FACT
 from headway.journal.liveness import is_live
 from headway.journal.reader import read_frames, read_header
 from headway.journal.rows import Row, RowDecoder
@@ -291,20 +290,9 @@ def read_facts(directory: RunDirectory) -> RunFacts:
 def _placed(directory: RunDirectory) -> Iterator[PlacedFact]:
     for path in directory.journals("facts"):
         try:
-            header = read_header(path)
+            yield from facts.read_facts(path)
         except HeadwayError:
             continue
-        for frame in read_frames(path):
-            if frame.kind == KIND_FACT and (fact := _decoded(frame.payload)) is not None:
-                yield PlacedFact(header.attempt, header.stream, frame.offset, fact)
-
-
-def _decoded(payload: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(payload)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def local_runs(dir: str | Path | None = None) -> list[LocalRun]:

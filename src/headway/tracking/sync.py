@@ -22,8 +22,7 @@ from headway.errors import (
     InvalidRequestError,
     NotFoundError,
 )
-from headway.journal.frames import KIND_END, encode_frame
-from headway.journal.leftovers import whole_length
+from headway.journal.leftovers import is_ended, whole_length
 from headway.journal.liveness import is_live
 from headway.journal.reader import read_header
 from headway.journal.shipper import Shipper
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 30.0
 """How long a server that does not answer is asked again before a sync gives up."""
 log = logging.getLogger(__name__)
-END = encode_frame(KIND_END, b"")
 
 
 class SyncState(str, Enum):
@@ -364,7 +362,7 @@ class _Parcel:
         """Send what lies behind what the server has; how many bytes that were."""
         size = self._path.stat().st_size
         limit = whole_length(self._path) if self.live else size
-        ended = not self.live and _is_ended(self._path, size)
+        ended = not self.live and is_ended(self._path)
         shipper = Shipper(self._path, sink, limit=lambda: limit)
         try:
             # Another copy of this journal may have been sent further than this one goes.
@@ -385,13 +383,6 @@ def _marks(directory: RunDirectory) -> Iterator[tuple[Relation, ArtifactMark]]:
     facts = read_facts(directory)
     yield from ((Relation.INPUT, mark) for mark in facts.inputs)
     yield from ((Relation.OUTPUT, mark) for mark in facts.outputs)
-
-
-def _is_ended(path: Path, size: int) -> bool:
-    """Whether the writer said that nothing follows. Half a copy does not, and may be completed later."""
-    with path.open("rb") as file:
-        file.seek(max(0, size - len(END)))
-        return file.read(len(END)) == END
 
 
 def _headers(directory: RunDirectory, problems: list[str] | None = None) -> Iterator[tuple[Path, Any]]:
