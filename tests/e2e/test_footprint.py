@@ -56,7 +56,8 @@ def test_up_is_ready_in_two_seconds(tmp_path: Path) -> None:
     best, imports = float("inf"), float("inf")
     for number in range(repetitions(3, 10)):
         with ServerProcess(tmp_path / str(number)) as server:
-            best = min(best, timed(lambda: (server.stop(), server.start())))
+            server.stop()  # of which nothing is promised here
+            best = min(best, timed(server.start))
         if best <= READY_SECONDS:
             break
         imports = min(imports, timed(bare_imports))

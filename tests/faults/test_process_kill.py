@@ -37,6 +37,8 @@ def run_steadily(client: Client, scratch: Path, *, count: int = 3, retries: int 
     command = [sys.executable, "-c", STEADY, str(scratch)]
     job = client.jobs.create("steady", command=command, count=count, retries=retries, grace_seconds=5)
     until(lambda: client.jobs.get(job.id).state is JobState.RUNNING, 30, "running")
+    for rank in range(count):
+        await_line(client, job, f"worker-{rank}")  # a program that runs need not have said anything yet
     return job
 
 
@@ -44,9 +46,14 @@ def replicas_of(server: ServerProcess, client: Client, job: Job) -> dict[str, Pl
     return placed_replicas(server.data, client.jobs.attempts(job.id)[-1].token)
 
 
-def await_line(client: Client, job: Job, name: str) -> int:
+def await_line(client: Client, job: Job, name: str, attempt: int = 1) -> int:
     """The newest step of a replica that the server knows of."""
-    rows = until(lambda: list(client.jobs.logs(job.id, replica=name, tail=1)), 20, f"a line of {name}", pause=0.05)
+    rows = until(
+        lambda: list(client.jobs.logs(job.id, replica=name, attempt=attempt, tail=1)),
+        20,
+        f"a line of {name}",
+        pause=0.05,
+    )
     return int(rows[0].message.rpartition(" ")[2])
 
 
@@ -121,6 +128,8 @@ def test_a_kill_is_retried_where_retries_are_left(
     first = replicas_of(running_server, client, job)["worker-0"]
     kill(first.program if whom == "program" else first.agent)
     until(lambda: (found := client.jobs.get(job.id)).attempt == 2 and found.state is JobState.RUNNING, 60, "attempt 2")
+    for name in ("worker-0", "worker-1"):
+        await_line(client, job, name, attempt=2)
     (tmp_path / "enough").touch()
     done = client.jobs.wait(job.id, timeout=60)
     assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)

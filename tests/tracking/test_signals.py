@@ -75,7 +75,7 @@ def test_what_was_logged_before_a_signal_is_there(tmp_path: Path, number: signal
 
 def test_handlers_of_the_user_stay(tmp_path: Path) -> None:
     code = f"""
-import signal, sys, headway
+import signal, sys, time, headway
 def handler(*_):
     run.log({{"handled": 1}})
     sys.exit(7)
@@ -85,7 +85,8 @@ sys.excepthook = hook
 run = headway.init({QUIET})
 assert signal.getsignal(signal.SIGTERM) is handler
 print("ready", flush=True)
-signal.pause()
+while True:
+    time.sleep(0.05)
 """
     with started(code, tmp_path / "runs") as process:
         assert process.stdout is not None
@@ -98,12 +99,13 @@ signal.pause()
 
 
 WAITING = f"""
-import signal, headway
+import signal, time, headway
 signal.signal(signal.SIGINT, signal.default_int_handler)
 run = headway.init(url="http://127.0.0.1:9", token="hw_x", {QUIET})
 run.log({{"x": 1}}, step=1)
 print("ready", flush=True)
-signal.pause()
+while True:
+    time.sleep(0.05)  # signal.pause() would miss an interrupt that came just before it
 """
 
 

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn, Protocol
 
@@ -67,6 +68,17 @@ def exit_reason(code: Any) -> str | None:
     if code is None or (isinstance(code, int) and code == 0):
         return None
     return f"exit code {int(code)}" if isinstance(code, int) else str(code)[:1024]
+
+
+def despite_interrupts(step: Callable[[], object]) -> bool:
+    """Do something that takes no time worth mentioning and can be done again, to its end; whether Ctrl-C was pressed."""
+    hurried = False
+    while True:
+        try:
+            step()
+            return hurried
+        except KeyboardInterrupt:
+            hurried = True
 
 
 def _end_all() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from html import escape
@@ -370,37 +370,51 @@ class TrackedRun:
             self._attachments = Attachments()
 
     def _end_quietly(self, reason: str | None, timeout: float | None) -> None:
-        try:
-            self._finish(RunState.ERROR if reason is not None else RunState.COMPLETE, reason, timeout)
-        except KeyboardInterrupt:
-            pass  # the second one: what is left was said
-        except Exception:
-            log.exception("run %s could not be finished", self.id)
+        while self._state is RunState.RUNNING:
+            try:
+                self._finish(RunState.ERROR if reason is not None else RunState.COMPLETE, reason, timeout)
+            except KeyboardInterrupt:
+                timeout = 0.0 if timeout is not None else None
+            except Exception:
+                log.exception("run %s could not be finished", self.id)
 
     def _finish(self, state: RunState, reason: str | None, timeout: float | None) -> None:
         """Without a timeout nothing is waited for now: the program's end does."""
         if self._state is not RunState.RUNNING:
             return
-        self._state, self._finished_at = state, now()
+        try:
+            hurried = endings.despite_interrupts(lambda: self._close(state, reason))
+            self._deliver(timeout, hurried)
+        except KeyboardInterrupt:
+            if self._share is not None:
+                endings.despite_interrupts(self._share.say_unsent)
+                self._share.stop()
+            raise
+        if hurried:
+            raise KeyboardInterrupt
+
+    def _close(self, state: RunState, reason: str | None) -> None:
+        """Write the end down. Calling it again goes on where the last call was interrupted."""
+        self._state, self._finished_at = state, self._finished_at or now()
         endings.forget(self)
         self._recorder = _Nowhere(self.id)
-        said = {"type": "state", "state": state.value, "reason": reason}
-        hurried = _despite_interrupts(self._attachments.stop)
+        self._attachments.stop()
+        if self._share is not None:
+            said = {"type": "state", "state": state.value, "reason": reason}
+            facts = [] if self._share.inherited else [{key: value for key, value in said.items() if value is not None}]
+            self._share.close(facts)
+
+    def _deliver(self, timeout: float | None, hurried: bool) -> None:
         share = self._share
         if share is None:
             return
-        facts = [] if share.inherited else [{key: value for key, value in said.items() if value is not None}]
-        hurried |= _despite_interrupts(lambda: share.close(facts))
         if timeout is None:
             share.let_go()
             return
-        patience = 0.0 if hurried else min(timeout, QUICK_SECONDS) if share.inherited else timeout
         try:
-            share.deliver(patience)
+            share.deliver(0.0 if hurried else min(timeout, QUICK_SECONDS) if share.inherited else timeout)
         finally:
             share.stop()
-        if hurried:
-            raise KeyboardInterrupt
 
     def _fact(self, fact: Mapping[str, Any]) -> None:
         if self._state is not RunState.RUNNING:
@@ -453,17 +467,6 @@ def _finished(run: str) -> ConflictError:
     return ConflictError(
         f"The run {run!r} is finished.", hint="Continue it with headway.load_run, or begin another one."
     )
-
-
-def _despite_interrupts(step: Callable[[], object]) -> bool:
-    """Do something that takes no time worth mentioning and can be done again, to its end; whether Ctrl-C was pressed."""
-    hurried = False
-    while True:
-        try:
-            step()
-            return hurried
-        except KeyboardInterrupt:
-            hurried = True
 
 
 class _Nowhere:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,25 +105,20 @@ class Share:
         self.recorder.close()
 
     def deliver(self, timeout: float) -> None:
-        """Wait until the server holds everything, or for ``timeout`` seconds, and say how that went.
-
-        A KeyboardInterrupt ends the waiting, and is raised once that is said.
-        """
+        """Wait until the server holds everything, or for ``timeout`` seconds, and say how that went."""
         if self._delivery is None:
             self._say_local()
             return
-        bar = SendingBar()
-        try:
+        with closing(SendingBar()) as bar:
             if not self.inherited:
                 self._adopt_children()
             left = self._delivery.finish(timeout, bar)
-        except KeyboardInterrupt:
-            bar.close()
-            self._say_sent(self._delivery.left())
-            raise
-        finally:
-            bar.close()
         self._say_sent(left)
+
+    def say_unsent(self) -> None:
+        """Say what was not sent, for a delivery that was interrupted, and whether or not it had said so already."""
+        if self._delivery is not None:
+            self._say_sent(self._delivery.left())
 
     def let_go(self) -> None:
         """Send the rest in the background: nobody holds the run any more, and nobody waits."""
@@ -144,7 +140,7 @@ class Share:
         try:
             self.deliver(FINISH_SECONDS)
         except KeyboardInterrupt:
-            pass  # what is left was said
+            endings.despite_interrupts(self.say_unsent)
         self.stop()
 
     def _enter_child(self) -> None:
