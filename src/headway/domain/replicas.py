@@ -80,6 +80,8 @@ class Attempt(Record):
     """Whether the engine has accepted it."""
     model_version_id: str | None = None
     """For a deployment's replica: what it serves."""
+    template: str = ""
+    """For a deployment's replica: a digest of all that makes it what it is. Those of one template are alike."""
     succeeded: bool = False
     ending_since: Timestamp | None = None
     """When its replicas were told to end (deployments; a job keeps this itself)."""

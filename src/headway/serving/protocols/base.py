@@ -1,0 +1,74 @@
+"""What a protocol is: how the bytes of a request become a call of the model, and its result the bytes of an answer.
+
+A protocol knows nothing of threads, batches and connections. :mod:`headway.serving.replica` reads a request with the
+protocol that :mod:`headway.serving.protocols.paths` names, joins calls that
+may be joined, and has each written by its own protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from headway.serving.http.messages import Request, Response
+from headway.serving.runtimes.base import LoadedModel
+
+
+class BadRequestError(Exception):
+    """The request is no prediction request, or does not fit the model; the text says why, ``status`` how it is answered."""
+
+    def __init__(self, text: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a path asks for, by whichever protocol."""
+
+    protocol: str
+    """A name in :data:`headway.serving.protocols.registry.PROTOCOLS`."""
+    verb: str
+    """``predict``, ``classify``, ``regress``, ``metadata``, ``status``, ``ready``, ``live``, ``server`` (a server's own
+    metadata), or another word after a colon, which is refused."""
+    model: str = ""
+    """The model's or, at the gateway, the deployment's name; empty where the path names none."""
+    version: int | None = None
+    label: str | None = None
+    deployment: str | None = None
+    """From ``/model-serving/<deployment>``."""
+
+
+@dataclass
+class Call:
+    """One prediction that was asked for."""
+
+    inputs: Any
+    """What :meth:`headway.serving.runtimes.base.LoadedModel.predict` takes."""
+    rows: int | None = None
+    """How many rows ``inputs`` has; None when it has none and can only be predicted alone."""
+    kind: Hashable = None
+    """Calls are joined only when their kinds are equal (names, dtypes and shapes of rows)."""
+    note: Any = field(default=None, repr=False)
+    """What the protocol needs to write the answer."""
+
+
+class Wire(Protocol):
+    """One protocol."""
+
+    def read(self, model: LoadedModel, request: Request, target: Target) -> Call:
+        """The call in a request.
+
+        Raises:
+            BadRequestError: There is none, or it does not fit the model's signature.
+        """
+        ...
+
+    def write(self, model: LoadedModel, call: Call, result: Any) -> Response:
+        """The answer to a call, from its own rows of the result. Raises ``EncodingError`` when it has no form here."""
+        ...
+
+    def fail(self, status: int, text: str) -> Response:
+        """An error, as this protocol's clients expect it."""
+        ...
