@@ -18,7 +18,7 @@ class TensorSpec:
     """One input or output of a model.
 
     >>> TensorSpec("pixels", "float32", (None, 64))
-    TensorSpec(name='pixels', dtype='float32', shape=(None, 64))
+    TensorSpec(name='pixels', dtype='float32', shape=(None, 64), columns=())
     """
 
     name: str
@@ -26,6 +26,8 @@ class TensorSpec:
     """NumPy's name; ``object`` for texts and bytes; empty when any number will do."""
     shape: tuple[int | None, ...] | None
     """With the axis of rows, where there is one; None for a free axis, and for a shape of which nothing is known."""
+    columns: tuple[str, ...] = ()
+    """Names along the last axis, in order: a table of columns with these names may be sent in place of the array."""
 
 
 @dataclass(frozen=True)
