@@ -29,7 +29,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from headway.domain.artifacts import Artifact, ArtifactVersion
 from headway.domain.base import Page, PageRequest
-from headway.domain.deployments import Deployment
+from headway.domain.deployments import Deployment, Revision
 from headway.domain.events import Event
 from headway.domain.expressions import Expression, Order
 from headway.domain.folders import Folder
@@ -41,6 +41,7 @@ from headway.domain.models import Model, ModelVersion
 from headway.domain.projects import Project
 from headway.domain.replicas import Attempt, OwnerKind, Replica
 from headway.domain.runs import Run, RunDetails, Stream
+from headway.domain.traffic import TrafficCell
 from headway.domain.uploads import Upload
 from headway.domain.users import Member, Token, TokenKind, User
 
@@ -306,6 +307,53 @@ class DeploymentStorage(Records[Deployment], Protocol):
         ...
 
 
+class RevisionStorage(Protocol):
+    """Revisions of deployments, by deployment and number. They do not go with the deployment by themselves."""
+
+    def add(self, revision: Revision) -> None:
+        """ConflictError when the deployment has one of that number."""
+        ...
+
+    def put(self, revision: Revision) -> None: ...
+    def get(self, deployment_id: str, number: int) -> Revision: ...
+    def find(self, deployment_id: str, number: int) -> Revision | None: ...
+    def of_deployment(self, deployment_id: str, page: PageRequest) -> Page[Revision]:
+        """Highest number first."""
+        ...
+
+    def pending(self) -> Sequence[Revision]:
+        """Those of every deployment that are pending, by deployment and number."""
+        ...
+
+    def delete_deployment(self, deployment_id: str) -> None: ...
+
+
+class TrafficStorage(Protocol):
+    """What gateways told of the requests that went through them. Cells wake nobody."""
+
+    def put(self, gateway: str, cells: Sequence[TrafficCell]) -> None:
+        """Add or replace, each by deployment, version, replica, window and gateway."""
+        ...
+
+    def windows(self, deployment_id: str, since: int, until: int) -> Sequence[TrafficCell]:
+        """The cells of every gateway whose windows start at ``since`` or later and before ``until`` (seconds since
+        1970), by start."""
+        ...
+
+    def prune(self, before: int) -> None:
+        """Forget cells of windows that start before ``before``, and what waited until then."""
+        ...
+
+    def set_waiting(self, gateway: str, counts: Mapping[str, int], moment: datetime) -> None:
+        """``counts`` (by deployment id) is all that waits at ``gateway``. Wakes the workers where something waits that
+        did not."""
+        ...
+
+    def waiting(self, deployment_id: str, since: datetime) -> int:
+        """How many requests wait, as gateways said at ``since`` or later."""
+        ...
+
+
 class EventStorage(Protocol):
     """Append-only, in one sequence."""
 
@@ -528,6 +576,10 @@ class Session(Protocol):
     @property
     def deployments(self) -> DeploymentStorage: ...
     @property
+    def revisions(self) -> RevisionStorage: ...
+    @property
+    def traffic(self) -> TrafficStorage: ...
+    @property
     def events(self) -> EventStorage: ...
     @property
     def blobs(self) -> BlobIndex: ...
@@ -562,8 +614,8 @@ class Storage(Protocol):
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call ``wake`` soon after any write session of any server committed; returns how to end that.
 
-        A session that changed nothing, or nothing but leases, wakes nobody: workers that take a lease when they wake
-        would wake themselves for ever.
+        A session that changed nothing, or nothing but leases and traffic, wakes nobody: workers that take a lease when
+        they wake would wake themselves for ever.
 
         ``wake`` runs on a thread of the storage's, must be quick and must not raise. Wake-ups may be merged, and may
         come without need; after a lost connection one always comes.

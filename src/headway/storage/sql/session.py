@@ -17,6 +17,7 @@ from headway.storage.sql.leases import Leases
 from headway.storage.sql.links import Links
 from headway.storage.sql.models import Models, ModelVersions
 from headway.storage.sql.projects import Members, Projects
+from headway.storage.sql.revisions import Revisions
 from headway.storage.sql.runs import RemovedRuns, RunDetailsTable, RunMetrics, Runs, Streams
 from headway.storage.sql.transactions import Transaction
 from headway.storage.sql.uploads import Uploads
@@ -48,6 +49,7 @@ class SqlSession:
         self.models = Models(transaction)
         self.model_versions = ModelVersions(transaction)
         self.deployments = Deployments(transaction)
+        self.revisions = Revisions(transaction)
         self.events = Events(transaction)
         self.blobs = Blobs(transaction)
         self.secrets = Secrets(transaction)

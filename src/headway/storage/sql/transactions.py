@@ -79,6 +79,19 @@ class Transaction:
         statement = self._flavour.insert(table).values(**values)
         self.change(statement.on_conflict_do_update(index_elements=keys, set_=others))
 
+    def replace_many(self, table: Table, rows: Sequence[Mapping[str, Any]], *, quiet: bool = False) -> None:
+        """As :meth:`replace` for many rows of different keys in one go. ``quiet``: nobody need wake up for it."""
+        if not rows:
+            return
+        self._write_only()
+        keys = [column.name for column in table.primary_key]
+        statement = self._flavour.insert(table)
+        others = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+        with self._running():
+            upsert = statement.on_conflict_do_update(index_elements=keys, set_=others)
+            self._connection.execute(upsert, [dict(row) for row in rows])
+        self.changed = self.changed or not quiet
+
     def claim(self, table: Table, values: Mapping[str, Any], free: Any) -> bool:
         """As :meth:`replace`, but an existing row is changed only where ``free`` holds. Wakes nobody."""
         keys = [column.name for column in table.primary_key]
