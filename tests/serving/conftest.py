@@ -23,6 +23,7 @@ import uvloop
 from headway.domain.base import now
 from headway.domain.deployments import DeploymentState, Route, RouteReplica, RouteTable, RouteToken, RouteVersion
 from headway.domain.users import token_digest
+from headway.serving.http.exchange import Exchange
 from headway.serving.http.limits import Limits
 from headway.serving.http.messages import Request, Response, json_response
 from headway.serving.http.server import HttpServer
@@ -404,7 +405,7 @@ class EchoServer:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self.server = HttpServer(self._answer, screen=self._screen, limits=self.limits)
+        self.server = HttpServer(self._handle, screen=self._screen, limits=self.limits)
         self.port = await self.server.start("127.0.0.1", 0)
         self._ready.set()
         await self._stop.wait()
@@ -413,6 +414,11 @@ class EchoServer:
     @staticmethod
     def _screen(request: Request) -> Response | None:
         return json_response(401, {"error": "no"}) if request.path == "/refused" else None
+
+    def _handle(self, exchange: Exchange) -> None:
+        if exchange.request.path == "/fault in the handler":
+            raise RuntimeError("a fault")
+        self.server.answer_later(exchange, self._answer(exchange.request))
 
     async def _answer(self, request: Request) -> Response:
         self.seen.append(request)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import uvloop
 
-from headway.serving.http.server import HttpServer
 from headway.serving.replica import Replica
 from headway.serving.screening import is_loopback
 from headway.serving.startup import (
@@ -48,8 +47,7 @@ async def serve(options: argparse.Namespace) -> int:
     """Load, listen, predict until SIGTERM. Answers the exit code."""
     stop = stop_event()
     replica = Replica(options.model_dir, options.name, options.version, only_loopback=is_loopback(options.host))
-    server = HttpServer(replica.handle, screen=replica.screen)
-    replica.refused = server.refused
+    server = replica.server
     try:
         port = await server.start(options.host, options.port)
     except OSError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from headway.serving.http.exchange import Exchange
 from headway.serving.http.messages import Request, Response, error_response, json_response
+from headway.serving.http.server import HttpServer
 from headway.serving.metrics import CONTENT_TYPE, RequestMetrics, exposition
 from headway.serving.protocols import tensorflow
 from headway.serving.protocols.tensorflow import Target
@@ -41,7 +43,7 @@ class Replica:
         self.only_loopback = only_loopback
         self.worker = ModelWorker()
         self.metrics = RequestMetrics()
-        self.refused: dict[int, int] = {}
+        self.server = HttpServer(self.handle, screen=self.screen)
         self.model: LoadedModel | None = None
         self.draining = False
 
@@ -73,11 +75,14 @@ class Replica:
             return error_response(404, f"Servable not found for request: Latest({target.model})")
         return error_response(404, f"Servable not found for request: Specific({target.model}, {target.version})")
 
-    async def handle(self, request: Request) -> Response:
+    def handle(self, exchange: Exchange) -> None:
+        self.server.answer_later(exchange, self.answer(exchange.request))
+
+    async def answer(self, request: Request) -> Response:
         if request.path == "/health":
             return self._health()
         if request.path == "/metrics":
-            text = exposition("headway_model", [(self.metrics, {})], self.refused)
+            text = exposition("headway_model", [(self.metrics, {})], self.server.refused)
             return Response(200, text, content_type=CONTENT_TYPE)
         target: Target = request.context
         if target.verb == "status":

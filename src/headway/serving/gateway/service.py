@@ -10,6 +10,7 @@ from headway.serving.gateway.feed import RouteFeed
 from headway.serving.gateway.health import HealthKeeper
 from headway.serving.gateway.proxy import Proxy
 from headway.serving.gateway.routes import Entry, Table
+from headway.serving.http.exchange import Exchange
 from headway.serving.http.messages import Request, Response, error_response, json_response
 from headway.serving.http.server import HttpServer
 from headway.serving.metrics import CONTENT_TYPE, exposition
@@ -47,7 +48,10 @@ class Gateway:
         request.context = (target, entry)
         return None if entry is None else _admission_problem(entry, request, target)
 
-    async def handle(self, request: Request) -> Response:
+    def handle(self, exchange: Exchange) -> None:
+        self.server.answer_later(exchange, self.answer(exchange.request))
+
+    async def answer(self, request: Request) -> Response:
         if request.path == "/health":
             return json_response(200, {"status": "ok", "routes_version": self.table.version})
         if request.path == "/metrics":

@@ -1,4 +1,4 @@
-"""One client connection: requests answered one after the other, in order, and nothing waited for without end."""
+"""One client connection: requests answered in the order in which they came, and nothing waited for without end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from headway.serving.http.messages import Request, Response, encode_response, error_response
+from headway.serving.http.exchange import Exchange
+from headway.serving.http.messages import Request, Response, error_response
 from headway.serving.http.reader import Phase, Refusal, RequestReader
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ NEVER = float("inf")
 
 
 class Connection(asyncio.Protocol):
-    """Reads, queues, answers. A client that ends its side of the connection is gone: its work is cancelled."""
+    """Reads, hands on, writes answers in order. A client that ends its side of the connection is gone."""
 
     def __init__(self, server: HttpServer) -> None:
         self.server = server
@@ -25,18 +26,23 @@ class Connection(asyncio.Protocol):
         self.reader: RequestReader
         self.deadline = NEVER
         """When :meth:`expire` is called, on the clock of the loop."""
-        self.queue: deque[Request] = deque()
-        self.task: asyncio.Task[None] | None = None
+        self._queue: deque[Exchange] = deque()
+        """Every exchange that is not answered on the wire, oldest first; the newest ``_unbegun`` wait for their turn."""
+        self._unbegun: deque[Exchange] = deque()
         self._refused: Response | None = None
-        self._lingering = False
+        self._busy = False
+        """Whether a caller further up will write what is answered meanwhile."""
+        self._planned = False
+        self._blocked = False
+        """Whether the client takes its answers too slowly to be written more."""
+        self._ended = False
         self._owes_continue = False
         self._reading = True
-        self._writable: asyncio.Future[None] | None = None
 
     @property
     def idle(self) -> bool:
         """Between two requests, with nothing to answer."""
-        return self.task is None and self.reader.phase is Phase.IDLE
+        return not self._queue and self.reader.phase is Phase.IDLE
 
     # The transport's side.
 
@@ -49,78 +55,127 @@ class Connection(asyncio.Protocol):
         self._wait(self.limits.head_time)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._ended = True
         self.reader.abandon()
-        for request in self.queue:
-            self.server.budget.give(len(request.body))
-        self.queue.clear()
-        if self.task is not None:
-            self.task.cancel()
+        left = list(self._queue)
+        self._queue.clear()
+        self._unbegun.clear()
         self.server.closed(self)
+        for exchange in left:
+            self.server.budget.give(len(exchange.request.body))
+            if exchange.response is None:
+                self.server.left(exchange)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused is not None:
+        if self._refused is not None or self._ended:
             return
-        before = self.reader.phase
+        before, free = self.reader.phase, not self._queue
+        self._busy = True
         try:
             self.reader.feed(data)
         except Refusal as refusal:
             self._refuse(refusal.response)
-            return
-        if self.task is None:
+        finally:
+            self._busy = False
+        if self._queue or self._refused is not None:
+            self._advance()
+        elif free and not self._blocked:
             self._read_deadline(before, len(data))
 
     def pause_writing(self) -> None:
-        self._writable = self.server.loop.create_future()
+        self._blocked = True
+        self._wait(self.limits.write_time)
 
     def resume_writing(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
+        self._blocked = False
+        if not self._ended:
+            self.deadline = NEVER
+            self._advance()
 
     # The reader's side.
 
     def request_read(self, request: Request) -> None:
-        self.queue.append(request)
-        if len(self.queue) >= self.limits.pipelined and self._reading:
+        exchange = Exchange(request, self)
+        self._queue.append(exchange)
+        if not self._blocked:
+            self.deadline = NEVER
+        if request.answer is not None:
+            exchange.respond(request.answer)
+        elif self._unbegun or len(self._queue) > self.limits.pipelined:
+            self._unbegun.append(exchange)
+        else:
+            self.server.handle(exchange)
+        if self._reading and len(self._queue) >= self.limits.pipelined:
             self._reading = False
             self.transport.pause_reading()
-        self._start()
 
     def continue_wanted(self) -> None:
-        if self.task is None and not self.queue:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        else:
+        if self._queue:
             self._owes_continue = True
+        else:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # Answering.
 
-    def _start(self) -> None:
-        if self.task is None:
-            self.deadline = NEVER
-            self.task = self.server.loop.create_task(self._work())
+    def answered(self) -> None:
+        """Write what is due, joined to one write where several answers of this connection are made in one turn."""
+        if self._busy or self._planned:
+            return
+        if len(self._queue) == 1:
+            self._advance()
+        elif self._queue[0].response is not None:
+            self._planned = True
+            self.server.loop.call_soon(self._advance)
 
-    async def _work(self) -> None:
-        while self.queue:
-            request = self.queue.popleft()
-            try:
-                response = request.answer or await self.server.answer(request)
-            finally:
-                self.server.budget.give(len(request.body))
-            close = request.close or self.server.draining
-            self._write(response, close=close, without_body=request.method == "HEAD")
-            if self._writable is not None:
-                await self._drain()
-            if close:
-                self._end()
-                return
-            self._resume_reading()
-        self._rest()
+    def _advance(self) -> None:
+        """Write every answer whose turn has come, and begin what waited for its place."""
+        self._planned = False
+        if self._busy or self._ended:
+            return
+        self._busy = True
+        try:
+            while self._write_due() and self._unbegun:
+                self._begin_more()
+        finally:
+            self._busy = False
+        if not self._ended and not self._queue and not self._blocked:
+            self._rest()
+
+    def _write_due(self) -> bool:
+        """Whether anything was written and the connection goes on."""
+        queue, parts, close = self._queue, [], False
+        while queue and not self._blocked:
+            exchange = queue[0]
+            response = exchange.response
+            if response is None:
+                break
+            queue.popleft()
+            request = exchange.request
+            self.server.budget.give(len(request.body))
+            close = request.close or (self.server.draining and self._is_last())
+            parts.append(self.server.encoder.encode(response, close=close, without_body=request.method == "HEAD"))
+        if not parts:
+            return False
+        self.transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        if close:
+            self._end()
+            return False
+        self._resume_reading()
+        return True
+
+    def _is_last(self) -> bool:
+        return not self._queue and self._refused is None and self.reader.phase is Phase.IDLE
+
+    def _begin_more(self) -> None:
+        free = self.limits.pipelined - (len(self._queue) - len(self._unbegun))
+        while self._unbegun and free > 0:
+            free -= 1
+            self.server.handle(self._unbegun.popleft())
 
     def _rest(self) -> None:
         """Everything read has been answered."""
-        self.task = None
         if self._refused is not None:
-            self._write(self._refused, close=True, without_body=False)
+            self.transport.write(self.server.encoder.encode(self._refused, close=True, without_body=False))
             self._end()
             return
         if self._owes_continue:
@@ -128,19 +183,8 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._read_deadline(None, 0)
 
-    def _write(self, response: Response, *, close: bool, without_body: bool) -> None:
-        date = self.server.date()
-        self.transport.write(encode_response(response, close=close, without_body=without_body, date=date))
-
-    async def _drain(self) -> None:
-        """Wait until the client has taken enough; :meth:`expire` ends one that does not."""
-        assert self._writable is not None
-        self._wait(self.limits.write_time)
-        await self._writable
-        self.deadline = NEVER
-
     def _resume_reading(self) -> None:
-        if not self._reading and len(self.queue) < self.limits.pipelined and not self.transport.is_closing():
+        if not self._reading and len(self._queue) < self.limits.pipelined and not self.transport.is_closing():
             self._reading = True
             self.transport.resume_reading()
 
@@ -151,17 +195,14 @@ class Connection(asyncio.Protocol):
         self.reader.abandon()
         self.server.refused[response.status] += 1
         self._refused = response
-        if self.task is None:
-            self._rest()
 
     def _end(self) -> None:
         """Close once everything written has been sent; after a refusal, let the client finish sending first."""
-        self.task = None
+        self._ended = True
         if self._refused is None or not self.transport.can_write_eof():
             self._wait(self.limits.write_time)
             self.transport.close()
             return
-        self._lingering = True
         self._resume_reading()
         self._wait(self.limits.linger_time)
         self.transport.write_eof()
@@ -176,16 +217,20 @@ class Connection(asyncio.Protocol):
             latest = self.server.loop.time() + self.limits.body_stall
             self.deadline = min(latest, self.deadline + granted)
         elif phase is not before:
-            limits = self.limits
-            times = {Phase.IDLE: limits.idle_time, Phase.HEAD: limits.head_time, Phase.BODY: limits.body_stall}
-            self._wait(times[phase])
+            self._wait(self._seconds_for(phase))
+
+    def _seconds_for(self, phase: Phase) -> float:
+        if phase is Phase.IDLE:
+            return self.limits.idle_time
+        return self.limits.head_time if phase is Phase.HEAD else self.limits.body_stall
 
     def expire(self) -> None:
         """The deadline has passed."""
         self.deadline = NEVER
-        if self.task is not None or self._lingering or self.transport.is_closing():
+        if self._blocked or self._ended or self.transport.is_closing():
             self.transport.abort()
         elif self.reader.phase is Phase.IDLE:
             self.transport.close()
         else:
             self._refuse(error_response(408, "The request did not arrive in time."))
+            self._advance()

@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 
 JSON = "application/json"
+MANY_STARTS = 64
+"""Kinds of heads that are kept: a gateway passes on content types that it did not choose."""
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode("ascii") for s in HTTPStatus}
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -92,21 +94,43 @@ def error_response(status: int, text: str, *, headers: Headers = ()) -> Response
     return json_response(status, {"error": text.encode("utf-8", "replace").decode()}, headers=headers)
 
 
-def encode_response(response: Response, *, close: bool, without_body: bool, date: bytes) -> bytes:
-    """The bytes on the wire. A HEAD request gets the length of the body and not the body."""
-    parts = [
-        _STATUS_LINES[response.status],
-        b"date: ",
-        date,
-        b"\r\ncontent-type: ",
-        response.content_type.encode("latin-1", "replace"),
-        b"\r\ncontent-length: %d\r\nx-content-type-options: nosniff\r\n" % len(response.body),
-    ]
-    parts += [f"{name}: {value}\r\n".encode("latin-1", "replace") for name, value in response.headers]
-    parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")
-    if not without_body:
-        parts.append(response.body)
-    return b"".join(parts)
+class ResponseEncoder:
+    """Responses as bytes. What most heads have in common is kept, Date included, until :meth:`tick`."""
+
+    def __init__(self) -> None:
+        self._starts: dict[tuple[int, str], bytes] = {}
+        self._date = b""
+        self.tick()
+
+    def tick(self) -> None:
+        """Look at the clock; called about once a second."""
+        self._starts.clear()
+        self._date = http_date(int(time.time()))
+
+    def encode(self, response: Response, *, close: bool, without_body: bool) -> bytes:
+        """The bytes on the wire. A HEAD request gets the length of the body and not the body."""
+        start = self._starts.get((response.status, response.content_type)) or self._start(response)
+        body = response.body
+        if not response.headers and not close and not without_body:
+            return b"%b%d\r\n\r\n%b" % (start, len(body), body)
+        parts = [start, b"%d\r\n" % len(body)]
+        parts += [f"{name}: {value}\r\n".encode("latin-1", "replace") for name, value in response.headers]
+        parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")
+        if not without_body:
+            parts.append(body)
+        return b"".join(parts)
+
+    def _start(self, response: Response) -> bytes:
+        """Everything up to the value of Content-Length."""
+        content_type = response.content_type.encode("latin-1", "replace")
+        start = b"%bdate: %b\r\ncontent-type: %b\r\nx-content-type-options: nosniff\r\ncontent-length: " % (
+            _STATUS_LINES[response.status],
+            self._date,
+            content_type,
+        )
+        if len(self._starts) < MANY_STARTS:
+            self._starts[response.status, response.content_type] = start
+        return start
 
 
 def http_date(seconds: int) -> bytes:

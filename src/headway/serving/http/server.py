@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from headway.serving.http.connection import Connection
+from headway.serving.http.exchange import Exchange
 from headway.serving.http.limits import BodyBudget, Limits
-from headway.serving.http.messages import Request, Response, error_response, http_date
+from headway.serving.http.messages import Request, Response, ResponseEncoder, error_response
 from headway.serving.http.reader import Screen
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Exchange], None]
+"""Called in the turn of the loop in which a request was read; answers with :meth:`Exchange.respond`, now or later."""
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,8 @@ class HttpServer:
     """Serves one handler on one address.
 
     Args:
-        handler: Answers a request. What it raises is logged and answered with 500.
+        handler: Answers a request. What it raises is logged and answered with 500. Of one connection at most
+            ``limits.pipelined`` requests are with it at a time.
         screen: Looks at each head before the body is read; must be quick.
         limits: What a client may cost.
     """
@@ -43,11 +46,12 @@ class HttpServer:
         self.refused: Counter[int] = Counter()
         """Status to the number of requests that ended in the reader."""
         self.draining = False
+        self.encoder = ResponseEncoder()
         self.loop: asyncio.AbstractEventLoop
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
-        self._date = (0, b"")
+        self._tasks: set[asyncio.Task[Response]] = set()
 
     async def start(self, host: str, port: int) -> int:
         """Listen; answers the port (another one than asked for only if 0 was asked for).
@@ -70,22 +74,42 @@ class HttpServer:
         if not self.connections:
             self._empty.set()
 
-    async def answer(self, request: Request) -> Response:
-        """The handler's answer; a fault in it is logged and answered as 500."""
+    def handle(self, exchange: Exchange) -> None:
+        """Hand a request to the handler; a fault in it is logged and answered as 500."""
         try:
-            return await self.handler(request)
+            self.handler(exchange)
         except Exception:  # the boundary of the process: one request must not end it
             log.exception("A request could not be answered")
-            return error_response(500, "Internal error; the log has the details.")
+            if exchange.response is None:
+                exchange.respond(internal_error())
 
-    def date(self) -> bytes:
-        """The Date header's value, made once a second."""
-        second = int(time.time())
-        if second != self._date[0]:
-            self._date = (second, http_date(second))
-        return self._date[1]
+    def answer_later(self, exchange: Exchange, coroutine: Coroutine[Any, Any, Response]) -> None:
+        """Answer with what ``coroutine`` returns. It is cancelled when the client leaves."""
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        exchange.when_gone(task.cancel)
+        task.add_done_callback(lambda done: self._answer_with(exchange, done))
+
+    def _answer_with(self, exchange: Exchange, task: asyncio.Task[Response]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            if not exchange.gone:
+                exchange.respond(internal_error())
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("A request could not be answered", exc_info=error)
+        exchange.respond(task.result() if error is None else internal_error())
+
+    def left(self, exchange: Exchange) -> None:
+        """The client of an unanswered request has left."""
+        try:
+            exchange.leave()
+        except Exception:
+            log.exception("The end of a request could not be told")
 
     def _sweep(self) -> None:
+        self.encoder.tick()
         now = self.loop.time()
         for connection in [each for each in self.connections if each.deadline < now]:
             connection.expire()
@@ -129,3 +153,7 @@ class HttpServer:
             except asyncio.TimeoutError:
                 return False
         return True
+
+
+def internal_error() -> Response:
+    return error_response(500, "Internal error; the log has the details.")
