@@ -13,7 +13,8 @@ BUCKETS_PER_DOUBLING = 8
 SMALLEST = 1e-6
 """Seconds; everything below is in bucket 0."""
 LAST_BUCKET = 256
-"""2^32 microseconds: over an hour."""
+LONGEST = SMALLEST * 2 ** (LAST_BUCKET / BUCKETS_PER_DOUBLING)
+"""Seconds, over an hour; everything above is in the last bucket too."""
 
 Counts = Mapping[int, int]
 """Bucket to how often. Bucket ``n`` holds what is above ``upper_bound(n - 1)`` and not above ``upper_bound(n)``."""
@@ -27,7 +28,9 @@ def bucket_of(seconds: float) -> int:
     """
     if not seconds > SMALLEST:
         return 0
-    return min(LAST_BUCKET, math.ceil(BUCKETS_PER_DOUBLING * math.log2(seconds / SMALLEST) - 1e-9))
+    if seconds >= LONGEST:
+        return LAST_BUCKET
+    return math.ceil(BUCKETS_PER_DOUBLING * math.log2(seconds / SMALLEST) - 1e-9)
 
 
 def upper_bound(bucket: int) -> float:
