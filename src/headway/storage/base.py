@@ -331,8 +331,9 @@ class RevisionStorage(Protocol):
 class TrafficStorage(Protocol):
     """What gateways told of the requests that went through them. Cells wake nobody."""
 
-    def put(self, gateway: str, cells: Sequence[TrafficCell]) -> None:
-        """Add or replace, each by deployment, version, replica, window and gateway."""
+    def put(self, gateway: str, cells: Sequence[TrafficCell]) -> int:
+        """Add or replace, each by deployment, version, replica, window and gateway; how many were kept. Those of a
+        deployment that does not exist are not."""
         ...
 
     def windows(self, deployment_id: str, since: int, until: int) -> Sequence[TrafficCell]:
@@ -340,9 +341,15 @@ class TrafficStorage(Protocol):
         1970), by start."""
         ...
 
+    def recent(self, since: int) -> Sequence[TrafficCell]:
+        """Those of every deployment whose windows start at ``since`` or later, by start."""
+        ...
+
     def prune(self, before: int) -> None:
         """Forget cells of windows that start before ``before``, and what waited until then."""
         ...
+
+    def delete_deployment(self, deployment_id: str) -> None: ...
 
     def set_waiting(self, gateway: str, counts: Mapping[str, int], moment: datetime) -> None:
         """``counts`` (by deployment id) is all that waits at ``gateway``. Wakes the workers where something waits that
@@ -351,6 +358,10 @@ class TrafficStorage(Protocol):
 
     def waiting(self, deployment_id: str, since: datetime) -> int:
         """How many requests wait, as gateways said at ``since`` or later."""
+        ...
+
+    def all_waiting(self, since: datetime) -> Mapping[str, int]:
+        """The same of every deployment for which any waits."""
         ...
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 from sqlalchemy import Column, ColumnElement, Table, delete, select, true, tuple_, update
 
@@ -24,7 +25,7 @@ class _Identified(Protocol):
 R = TypeVar("R", bound=Record)
 
 
-def to_document(record: Record) -> str:
+def to_document(record: BaseModel) -> str:
     """``record`` as JSON text. InvalidRequestError when some text in it is not valid Unicode."""
     try:
         return record.model_dump_json()

@@ -19,6 +19,7 @@ from headway.storage.sql.models import Models, ModelVersions
 from headway.storage.sql.projects import Members, Projects
 from headway.storage.sql.revisions import Revisions
 from headway.storage.sql.runs import RemovedRuns, RunDetailsTable, RunMetrics, Runs, Streams
+from headway.storage.sql.traffic import Traffic
 from headway.storage.sql.transactions import Transaction
 from headway.storage.sql.uploads import Uploads
 from headway.storage.sql.users import Tokens, Users
@@ -50,6 +51,7 @@ class SqlSession:
         self.model_versions = ModelVersions(transaction)
         self.deployments = Deployments(transaction)
         self.revisions = Revisions(transaction)
+        self.traffic = Traffic(transaction)
         self.events = Events(transaction)
         self.blobs = Blobs(transaction)
         self.secrets = Secrets(transaction)

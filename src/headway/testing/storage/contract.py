@@ -12,6 +12,7 @@ from headway.testing.storage.records import RecordContract
 from headway.testing.storage.search import SearchContract
 from headway.testing.storage.sessions import SessionContract
 from headway.testing.storage.text import TextContract
+from headway.testing.storage.traffic import TrafficContract
 from headway.testing.storage.values import ValueContract
 
 
@@ -28,5 +29,6 @@ class StorageContract(
     SearchContract,
     ArtifactContract,
     BlobIndexContract,
+    TrafficContract,
 ):
     """Subclass it, and override the fixtures ``storage`` and, where several servers may share a database, ``peer``."""
