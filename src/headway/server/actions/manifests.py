@@ -29,11 +29,10 @@ class Summary:
     files: bytes
 
     def batches(self) -> Iterator[list[str]]:
-        """The digests of the files, in lists of a bounded length."""
-        step = 32 * DIGESTS_AT_ONCE
-        for start in range(0, len(self.files), step):
-            some = self.files[start : start + step]
-            yield [some[at : at + 32].hex() for at in range(0, len(some), 32)]
+        """The digests of the files in ascending order, in lists of a bounded length."""
+        digests = sorted(self.files[at : at + 32] for at in range(0, len(self.files), 32))
+        for start in range(0, len(digests), DIGESTS_AT_ONCE):
+            yield [digest.hex() for digest in digests[start : start + DIGESTS_AT_ONCE]]
 
 
 def summarise(platform: Platform, manifest: str) -> Summary:

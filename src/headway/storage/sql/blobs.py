@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, tuple_, update
 
 from headway.storage.sql import tables
 from headway.storage.sql.columns import to_milliseconds
@@ -39,8 +39,11 @@ class Blobs:
     def hold(self, project_id: str, digests: Collection[str], moment: datetime) -> Sequence[str]:
         columns = self.table.c
         absent: list[str] = []
-        for some in _portions(dict.fromkeys(digests)):
-            statement = update(self.table).where(columns.project_id == project_id, columns.digest.in_(some))
+        for some in _portions(sorted(set(digests))):
+            chosen = (columns.project_id == project_id) & columns.digest.in_(some)
+            # In one order for everybody: sessions that hold the same blobs would otherwise wait for each other.
+            self._transaction.rows(select(columns.digest).where(chosen).order_by(columns.digest).with_for_update())
+            statement = update(self.table).where(chosen)
             found = self._transaction.change(statement.values(created_at=to_milliseconds(moment)))
             if found < len(some):
                 absent += self.missing(project_id, some)
@@ -62,8 +65,12 @@ class Blobs:
         columns = self.table.c
         dropped: list[str] = []
         for some in _portions(digests):
-            old = columns.created_at < to_milliseconds(before)
-            self._transaction.change(delete(self.table).where(columns.digest.in_(some), old))
+            old = (columns.created_at < to_milliseconds(before)) & columns.digest.in_(some)
+            # One that is locked is just being held: it is not waited for, and stays.
+            free = select(columns.project_id, columns.digest).where(old).with_for_update(skip_locked=True)
+            found = self._transaction.rows(free)
+            keys = [(row.project_id, row.digest) for row in found]
+            self._transaction.change(delete(self.table).where(tuple_(columns.project_id, columns.digest).in_(keys)))
             left = self.known(some)
             dropped += [digest for digest in some if digest not in left]
         return dropped
