@@ -23,7 +23,9 @@ def counted(values: list[float]) -> dict[int, int]:
 
 
 @given(st.lists(latencies, min_size=1, max_size=200), st.floats(0, 1))
-def test_a_quantile_is_never_below_the_true_one_and_at_most_nine_percent_above(values: list[float], share: float) -> None:
+def test_a_quantile_is_never_below_the_true_one_and_at_most_nine_percent_above(
+    values: list[float], share: float
+) -> None:
     found = quantile(counted(values), share)
     true = float(np.quantile(values, share, method="inverted_cdf"))
     assert found is not None
