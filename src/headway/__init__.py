@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from headway.sdk.client import Client
     from headway.sdk.endpoints import Prediction
+    from headway.sdk.predictor import Predictor
     from headway.tracking.artifact import Artifact
     from headway.tracking.artifact_loading import load_artifact
     from headway.tracking.audio import Audio
@@ -102,6 +103,7 @@ __all__ = [
     "PermissionDeniedError",
     "PlatformError",
     "Prediction",
+    "Predictor",
     "Project",
     "RateLimitedError",
     "RequestError",
@@ -147,6 +149,7 @@ _HOMES = {
     "headway.domain.workspaces": ("Credentials", "FilesWorkspace", "GitWorkspace"),
     "headway.sdk.client": ("Client",),
     "headway.sdk.endpoints": ("Prediction",),
+    "headway.sdk.predictor": ("Predictor",),
     "headway.tracking.artifact": ("Artifact",),
     "headway.tracking.artifact_loading": ("load_artifact",),
     "headway.tracking.audio": ("Audio",),

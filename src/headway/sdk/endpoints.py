@@ -1,12 +1,18 @@
-"""Asking a deployment's endpoint: TensorFlow-Serving REST, over the client's own transport.
+"""Asking a deployment's endpoint over the client's own transport.
 
-Format: https://www.tensorflow.org/tfx/serving/api_rest, "Predict API"; errors are ``{"error": text}``.
+Formats: TensorFlow Serving's REST API (https://www.tensorflow.org/tfx/serving/api_rest, "Predict API"; errors are
+``{"error": text}``), and ``dataframe_split`` as MLflow's clients send it.
 """
 
 from __future__ import annotations
 
+import math
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from headway.config import is_loopback
 from headway.domain.base import Record
@@ -20,12 +26,18 @@ from headway.errors import (
     PlatformError,
     RateLimitedError,
     UnavailableError,
+    UnsupportedMediaError,
     from_problem,
 )
 from headway.sdk import wire
 from headway.sdk.retries import retry_after
 from headway.sdk.session import MAX_JSON, Session
 from headway.sdk.transport import Request, Response
+
+GRACE_SECONDS = 5.0
+"""How much longer than a deadline an answer is waited for: it is the gateway that says what came of the request."""
+_NUMBER = re.compile(r"^v?([1-9][0-9]{0,9})$")
+_VERB = ":predict"
 
 
 class Prediction(Record):
@@ -34,24 +46,106 @@ class Prediction(Record):
     outputs: Any = None
     predictions: Any = None
     raw: Any = None
+    version: str | None = None
+    """The version that answered, as ``v3``."""
+    replica: str | None = None
+    """The replica that answered."""
+    request_id: str | None = None
+    """By which logs name the request."""
+    seconds: float | None = None
+    """From sending it to having read the answer."""
 
 
-def post_to_endpoint(session: Session, endpoint: str, body: Any, *, timeout: float | None) -> Prediction:
-    """One prediction. It is sent once: whether a model may be asked twice, only its owner knows."""
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a deployment is asked, and how long that may take."""
+
+    address: str
+    deadline: float = 60.0
+
+    def of_version(self, version: int | str | None) -> str:
+        """The address that asks ``version``: a number, ``v3``, or an alias of the model; the endpoint's own of None."""
+        if version is None:
+            return self.address
+        base = self.address.removesuffix(_VERB)
+        if isinstance(version, bool) or not isinstance(version, (int, str)) or not str(version).strip():
+            raise InvalidRequestError(f"{version!r} is no version.", hint="Write 3, 'v3' or an alias.")
+        number = _NUMBER.match(str(version))
+        place = f"versions/{number[1]}" if number else f"labels/{quote(str(version), safe='')}"
+        return f"{base}/v1/models/{base.rpartition('/')[2]}/{place}{_VERB}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer 2xx as it came, with what its headers say."""
+
+    content: bytes
+    headers: Mapping[str, str]
+    seconds: float
+
+    def about(self) -> dict[str, Any]:
+        """Who answered, and in what time: fields of :class:`Prediction`."""
+        named = {"version": "x-headway-version", "replica": "x-headway-replica", "request_id": "x-request-id"}
+        return {**{field: self.headers.get(header) for field, header in named.items()}, "seconds": self.seconds}
+
+
+def encode_input(body: Any) -> bytes:
+    """A prediction request as JSON; InvalidRequestError for what JSON lacks."""
     try:
-        content = wire.encode(body)
-    except (ValueError, TypeError) as error:
+        return wire.encode(body)
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidRequestError(f"The input cannot be written as JSON: {error}.") from None
-    headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "headway-python"}
-    trusted = may_hold_token(session.connection.url, endpoint)
-    if session.connection.token and trusted:
-        headers["Authorization"] = f"Bearer {session.connection.token}"
-    with session.transport.send(Request("POST", endpoint, headers, content, timeout)) as response:
+
+
+def check_timeout(timeout: float | None) -> None:
+    """InvalidRequestError unless ``timeout`` is None or a number of seconds above 0."""
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and math.isfinite(timeout)
+    if timeout is not None and not (number and timeout > 0):
+        raise InvalidRequestError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
+
+
+def ask(session: Session, address: str, body: bytes, *, deadline: float, timeout: float | None) -> Answer:
+    """One prediction. It is sent once: whether a model may be asked twice, only its owner knows.
+
+    Args:
+        session: Whose transport and token are used; the token only where :func:`may_hold_token`.
+        address: Where to.
+        body: JSON.
+        deadline: Seconds that the deployment allows.
+        timeout: Seconds that the caller allows; the gateway is told.
+
+    Raises:
+        InvalidRequestError: The model cannot take this input (400).
+        RateLimitedError: Too many requests wait already (429).
+        UnavailableError: No replica answered (502, 503), or not in time (504).
+        NotFoundError: No such deployment, or no such version behind it.
+        PlatformError: The model failed.
+    """
+    headers = endpoint_headers(session.connection.url, session.connection.token, address)
+    if timeout is not None:
+        headers["X-Request-Timeout"] = f"{timeout:.6g}"
+    patience = (deadline if timeout is None else timeout) + GRACE_SECONDS
+    started = time.monotonic()
+    with session.transport.send(Request("POST", address, headers, body, patience)) as response:
         if not 200 <= response.status < 300:
-            raise _to_error(response, endpoint, trusted)
-        answer = wire.decode(_whole(response, endpoint), endpoint)
-    fields = answer if isinstance(answer, dict) else {}
-    return Prediction(outputs=fields.get("outputs"), predictions=fields.get("predictions"), raw=answer)
+            raise _to_error(response, address, "Authorization" in headers or not session.connection.token)
+        content = _whole(response, address)
+        return Answer(content, response.headers, time.monotonic() - started)
+
+
+def endpoint_headers(server: str, token: str | None, address: str) -> dict[str, str]:
+    """The headers of a prediction request; with the token for ``server`` where ``address`` may see it."""
+    headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "headway-python"}
+    if token and may_hold_token(server, address):
+        headers["Authorization"] = f"Bearer {token}"
+    return headers
+
+
+def to_prediction(answer: Answer, address: str) -> Prediction:
+    """The record of an answer in JSON."""
+    value = wire.decode(answer.content, address)
+    fields = value if isinstance(value, dict) else {}
+    return Prediction(outputs=fields.get("outputs"), predictions=fields.get("predictions"), raw=value, **answer.about())
 
 
 def may_hold_token(server: str, endpoint: str) -> bool:
@@ -64,11 +158,11 @@ def may_hold_token(server: str, endpoint: str) -> bool:
     return ours.hostname == theirs.hostname and (ours.scheme, theirs.scheme) != ("https", "http")
 
 
-def _whole(response: Response, endpoint: str) -> bytes:
+def _whole(response: Response, address: str) -> bytes:
     try:
         return response.read(MAX_JSON)
     except PayloadTooLargeError as error:
-        raise PlatformError(f"{endpoint}: {error.message}") from None
+        raise PlatformError(f"{address}: {error.message}") from None
 
 
 _BY_STATUS: dict[int, type[HeadwayError]] = {
@@ -77,6 +171,7 @@ _BY_STATUS: dict[int, type[HeadwayError]] = {
     403: PermissionDeniedError,
     404: NotFoundError,
     413: PayloadTooLargeError,
+    415: UnsupportedMediaError,
     422: InvalidRequestError,
     429: RateLimitedError,
     502: UnavailableError,
@@ -85,22 +180,33 @@ _BY_STATUS: dict[int, type[HeadwayError]] = {
 }
 
 
-def _to_error(response: Response, endpoint: str, trusted: bool) -> HeadwayError:
+def _to_error(response: Response, address: str, trusted: bool) -> HeadwayError:
     try:
-        answer = wire.decode(_whole(response, endpoint), endpoint)
+        content = _whole(response, address)
     except HeadwayError:
-        answer = None
-    fields = answer if isinstance(answer, dict) else {}
-    if "code" in fields and "detail" in fields:
-        error = from_problem(fields, response.status)
-    else:
-        text = fields.get("error")
-        message = text if isinstance(text, str) and text else f"{endpoint} answered {response.status}."
-        error = _BY_STATUS.get(response.status, PlatformError)(message)
+        content = b""
+    error = error_of(response.status, content, address)
     if isinstance(error, AuthenticationError) and not trusted and not error.hint:
         error.hint = "The token was not sent: the endpoint is on another host than the server."
     pause = retry_after(response)
     if pause is not None:
         error.details.setdefault("retry_after", pause)
+    for name in ("version", "replica"):
+        if response.headers.get(f"x-headway-{name}"):
+            error.details.setdefault(name, response.headers[f"x-headway-{name}"])
     error.request_id = response.headers.get("x-request-id")
     return error
+
+
+def error_of(status: int, content: bytes, address: str) -> HeadwayError:
+    """The error that an answer of an endpoint stands for, in the words of its body where it has any."""
+    try:
+        answer = wire.decode(content, address)
+    except HeadwayError:
+        answer = None
+    fields = answer if isinstance(answer, dict) else {}
+    if "code" in fields and "detail" in fields:
+        return from_problem(fields, status)
+    text = fields.get("error") or fields.get("message")
+    message = text if isinstance(text, str) and text else f"{address} answered {status}."
+    return _BY_STATUS.get(status, PlatformError)(message)

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from headway.domain.base import parse_request
-from headway.domain.deployments import Deployment, DeploymentCreate, DeploymentState
+from headway.domain.deployments import Deployment, DeploymentCreate, DeploymentState, Scaling
 from headway.domain.events import Event
 from headway.domain.logs import LogRow
-from headway.errors import ConflictError, InvalidRequestError, NotFoundError, PlatformError, WaitTimeoutError
-from headway.sdk.endpoints import Prediction, post_to_endpoint
-from headway.sdk.resources.base import Resource
+from headway.errors import InvalidRequestError, NotFoundError, WaitTimeoutError
+from headway.sdk.endpoints import Answer, Endpoint, Prediction, ask, check_timeout, encode_input, to_prediction
 from headway.sdk.resources.events import follow_events
 from headway.sdk.resources.logs import read_logs
+from headway.sdk.resources.revisions import DeploymentRevisions
+from headway.sdk.resources.waiting import REVISION_EVENTS, has_reached, is_live, waited_state
 from headway.sdk.session import Session
+
+if TYPE_CHECKING:
+    from headway.sdk.predictor import Predictor
 
 STATE_CHANGED = "deployment.state_changed"
 
 
-class Deployments(Resource):
-    path = "/api/v1/deployments"
-    noun = "deployment"
-
+class Deployments(DeploymentRevisions):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._endpoints: dict[tuple[str, str | None], str] = {}
+        self._endpoints: dict[tuple[str, str | None], Endpoint] = {}
 
     def create(
-        self, name: str, model: str, *, replicas: int = 1, project: str | None = None, **fields: Any
+        self,
+        name: str,
+        model: str,
+        *,
+        replicas: int | None = None,
+        scaling: Scaling | Mapping[str, Any] | None = None,
+        project: str | None = None,
+        **fields: Any,
     ) -> Deployment:
         """Put a model version behind an endpoint; it starts at once unless ``start=False``.
 
@@ -37,11 +45,20 @@ class Deployments(Resource):
             name: Unique in the project.
             model: A version's id, ``models:/name/3``, ``models:/name@alias``, ``name:v3``, or a bare name for the
                 newest.
-            replicas: How many processes serve it.
+            replicas: How many processes serve it; one without this and ``scaling``.
+            scaling: In place of ``replicas``: :class:`headway.domain.deployments.Scaling`, or its fields as a dict.
             project: Id or name; the client's own without it.
-            fields: ``instance_type``, ``public``, ``start``, ``environment``, ``labels``.
+            fields: ``instance_type``, ``public``, ``start``, ``environment``, ``labels``, ``sticky``, ``guard``,
+                ``batching``, ``deadline_seconds``, ``max_waiting``; see :meth:`update`.
+
+        Raises:
+            InvalidRequestError: A field is wrong or unknown; found before anything is sent.
         """
-        values = {"project": self._project(project), "name": name, "model": model, "replicas": replicas, **fields}
+        if replicas is not None and scaling is not None:
+            raise InvalidRequestError("A deployment has either replicas= or scaling=.", hint="Leave one out.")
+        given = {"replicas": replicas, "scaling": scaling, **fields}
+        values = {key: value for key, value in given.items() if value is not None}
+        values |= {"project": self._project(project), "name": name, "model": model}
         request = parse_request(DeploymentCreate, values, what="The deployment")
         return self._session.create(Deployment, self.path, request)
 
@@ -79,28 +96,36 @@ class Deployments(Resource):
         deployment: str,
         *,
         state: DeploymentState | str = DeploymentState.RUNNING,
+        revision: int | None = None,
         timeout: float | None = None,
         raise_on_error: bool = True,
         project: str | None = None,
     ) -> Deployment:
         """The deployment once it is in ``state``: running (as many replicas answer as were asked for), or stopped.
 
+        With ``revision``, once that revision is live, too::
+
+            changed = client.deployments.update("digits", model="digits:v3")
+            client.deployments.wait("digits", revision=changed.last_revision)
+
         Raises:
-            ConflictError: It was asked for the opposite, so the state will not come.
-            PlatformError: Its replicas keep failing; the message says why. Not with ``raise_on_error=False``.
+            ConflictError: It was asked for the opposite, or the revision was replaced, so what is waited for will not come.
+            PlatformError: Its replicas keep failing (not with ``raise_on_error=False``), or the revision failed or was
+                rolled back; the message says why.
             WaitTimeoutError: It is not there in time.
         """
-        wanted = _state(state)
+        wanted = waited_state(state)
         deadline = None if timeout is None else time.monotonic() + timeout
         found = self.get(deployment, project=project)
-        if _reached(found, wanted, raise_on_error):
+        if revision is not None:
+            found = self._await_revision(found, revision, deadline)
+        if has_reached(found, wanted, raise_on_error):
             return found
-        left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
         try:
-            for event in self.watch(found.id, timeout=left):
+            for event in self.watch(found.id, timeout=_left(deadline)):
                 if event.data.get("to") in (wanted.value, DeploymentState.ERROR.value):
                     found = self.get(found.id)
-                    if _reached(found, wanted, raise_on_error):
+                    if has_reached(found, wanted, raise_on_error):
                         return found
         except WaitTimeoutError:
             pass
@@ -109,6 +134,22 @@ class Deployments(Resource):
             f"Deployment {found.name!r} is still {found.state.value!r}, not {wanted.value!r}.",
             hint=found.reason or None,
         )
+
+    def _await_revision(self, found: Deployment, number: int, deadline: float | None) -> Deployment:
+        if is_live(found, self.revision(found.id, number)):
+            return self.get(found.id)
+        query: dict[str, object] = {"subject": found.id, "after": 0}
+        what = f"Revision {number} of deployment {found.name!r}"
+        try:
+            for event in follow_events(self._session, query, timeout=_left(deadline), what=what):
+                if event.type in REVISION_EVENTS and is_live(self.get(found.id), self.revision(found.id, number)):
+                    return self.get(found.id)
+        except WaitTimeoutError:
+            pass
+        found, revision = self.get(found.id), self.revision(found.id, number)
+        if is_live(found, revision):
+            return found
+        raise WaitTimeoutError(f"{what} is still {revision.state.value}.", hint=found.reason or None)
 
     def watch(self, deployment: str, *, timeout: float | None = None, project: str | None = None) -> Iterator[Event]:
         """Every state move of the deployment from its creation on, each once, without end."""
@@ -142,6 +183,7 @@ class Deployments(Resource):
         inputs: Any = None,
         *,
         instances: Any = None,
+        version: int | str | None = None,
         timeout: float | None = None,
         project: str | None = None,
     ) -> Prediction:
@@ -151,48 +193,75 @@ class Deployments(Resource):
             deployment: Id or name.
             inputs: The column form, answered in ``.outputs``: one value, or names to values; arrays are accepted.
             instances: The row form, answered in ``.predictions``: a list.
-            timeout: Seconds to wait for the answer; the client's own without it.
+            version: One of the versions behind it: a number, ``v3`` or an alias. Without it the weights decide.
+            timeout: Seconds that the answer may take; the deployment's own deadline without it.
+            project: Of a name; the client's own without it.
 
         Raises:
             InvalidRequestError: The model cannot take this input.
-            UnavailableError: No replica answers now.
+            RateLimitedError: Too many requests wait already.
+            UnavailableError: No replica answers now, or none did in time.
+            NotFoundError: No such deployment, or no such version behind it.
         """
         if (inputs is None) == (instances is None):
             raise InvalidRequestError("A prediction needs either inputs= or instances=.")
-        body = {"inputs": inputs} if instances is None else {"instances": instances}
+        body = encode_input({"inputs": inputs} if instances is None else {"instances": instances})
+        return to_prediction(*self.ask(deployment, body, version=version, timeout=timeout, project=project))
+
+    def ask(
+        self,
+        deployment: str,
+        body: bytes,
+        *,
+        version: int | str | None = None,
+        timeout: float | None = None,
+        project: str | None = None,
+    ) -> tuple[Answer, str]:
+        """Post JSON to the endpoint: its answer as it came, and the address that gave it."""
+        check_timeout(timeout)
         key = (deployment, self._scope(project))
         known = self._endpoints.get(key)
         if known is not None:
             try:
-                return post_to_endpoint(self._session, known, body, timeout=timeout)
+                return self._ask(known, body, version, timeout)
             except NotFoundError:
-                self._endpoints.pop(key, None)  # deleted, and perhaps made anew under this name
-        found = self._endpoints[key] = self.get(deployment, project=project).endpoint
-        return post_to_endpoint(self._session, found, body, timeout=timeout)
+                self._endpoints.pop(key, None)
+                found = self.endpoint(deployment, project=project)
+                if found.address == known.address:
+                    raise
+                return self._ask(found, body, version, timeout)  # deleted, and made anew under this name
+        return self._ask(self.endpoint(deployment, project=project), body, version, timeout)
+
+    def _ask(
+        self, endpoint: Endpoint, body: bytes, version: int | str | None, timeout: float | None
+    ) -> tuple[Answer, str]:
+        address = endpoint.of_version(version)
+        return ask(self._session, address, body, deadline=endpoint.deadline, timeout=timeout), address
+
+    def endpoint(self, deployment: str, *, project: str | None = None) -> Endpoint:
+        """Where a deployment is asked."""
+        found = self.get(deployment, project=project)
+        endpoint = Endpoint(found.endpoint, found.deadline_seconds)
+        self._endpoints[(deployment, self._scope(project))] = endpoint
+        return endpoint
+
+    def predictor(
+        self,
+        deployment: str,
+        *,
+        version: int | str | None = None,
+        timeout: float | None = None,
+        project: str | None = None,
+    ) -> Predictor:
+        """What answers arrays with arrays and tables with tables; see :class:`headway.Predictor`."""
+        from headway.sdk.predictor import Predictor
+
+        scope = self._scope(project)
+        return Predictor(deployment, deployments=self, version=version, timeout=timeout, project=scope)
 
     def _act(self, deployment: str, verb: str, project: str | None) -> Deployment:
         return self._session.act(Deployment, "POST", self._address(self._id(Deployment, deployment, project), verb))
 
 
-def _state(state: DeploymentState | str) -> DeploymentState:
-    try:
-        wanted = DeploymentState(state)
-    except ValueError:
-        raise InvalidRequestError(
-            f"{state!r} is not a deployment state.", hint="Wait for running or stopped."
-        ) from None
-    if wanted not in (DeploymentState.RUNNING, DeploymentState.STOPPED):
-        raise InvalidRequestError(f"{wanted.value!r} may pass unseen.", hint="Wait for running or stopped.")
-    return wanted
-
-
-def _reached(found: Deployment, wanted: DeploymentState, raise_on_error: bool) -> bool:
-    if found.desired is not wanted:
-        verb = "start" if wanted is DeploymentState.RUNNING else "stop"
-        raise ConflictError(
-            f"Deployment {found.name!r} was asked to be {found.desired.value}.",
-            hint=f"Run `headway deploy {verb} {found.id}`.",
-        )
-    if raise_on_error and wanted is DeploymentState.RUNNING and found.state is DeploymentState.ERROR:
-        raise PlatformError(f"Deployment {found.name!r} cannot run: {found.reason}")
-    return found.state is wanted
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(deadline - time.monotonic(), 0.0)

@@ -1,0 +1,196 @@
+"""What a caller has in hand, as a prediction request, and the answer as the same kind of thing.
+
+NumPy and pandas are looked up among the modules that are loaded already: whoever holds an array has loaded NumPy.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from headway.errors import InvalidRequestError, PlatformError, with_article
+
+TAKEN = "Pass a NumPy array, a pandas DataFrame or Series, a list, a dict, a text or a number."
+
+
+@dataclass(frozen=True)
+class Form:
+    """A request, and what becomes of its answer."""
+
+    body: Mapping[str, Any]
+    """In JSON values."""
+    restore: Callable[[Any], Any]
+    """What the decoded answer is turned into."""
+
+    def encode(self) -> bytes:
+        """The request's bytes; InvalidRequestError for what JSON lacks, as NaN."""
+        try:
+            text = json.dumps(self.body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            return text.encode("utf-8", "surrogatepass")
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InvalidRequestError(f"The input cannot be written as JSON: {error}.") from None
+
+
+def form_of(value: Any) -> Form:
+    """How ``value`` is asked for.
+
+    ======================  ================================  =========================================================
+    given                   sent                              answered
+    ======================  ================================  =========================================================
+    NumPy array, or alike   ``{"inputs": …}``                 an array, or a dict of arrays
+    dict                    ``{"inputs": {…}}``               what the model gave; arrays where an array was given
+    list, tuple             ``{"instances": […]}``            a list, one answer for each
+    DataFrame               ``{"dataframe_split": …}``        a DataFrame with the same index
+    Series                  ``{"instances": […]}``            a Series or, of several columns, a DataFrame; the same index
+    text, bytes, number     ``{"inputs": …}``                 what the model gave
+    ======================  ================================  =========================================================
+
+    Raises:
+        InvalidRequestError: It is nothing of these.
+    """
+    if _is(value, "pandas", "DataFrame"):
+        return _frame_form(value)
+    if _is(value, "pandas", "Series"):
+        index, rows = value.index, [_cell(item) for item in value.tolist()]
+        return Form({"instances": rows}, lambda answer: _as_series(_field(answer, "predictions"), index))
+    if isinstance(value, Mapping):
+        arrays = any(_is_array(item) for item in value.values())
+        restore = _as_arrays if arrays else _same
+        body = {"inputs": {str(key): _column(item) for key, item in value.items()}}
+        return Form(body, lambda answer: restore(_field(answer, "outputs")))
+    if isinstance(value, (list, tuple)):
+        return Form({"instances": _plain(value)}, lambda answer: _field(answer, "predictions"))
+    if _is_array(value):
+        return Form({"inputs": _column(value)}, lambda answer: _as_arrays(_field(answer, "outputs")))
+    if isinstance(value, (str, bytes, bytearray, int, float)):
+        return Form({"inputs": _plain(value)}, lambda answer: _field(answer, "outputs"))
+    raise InvalidRequestError(f"{with_article(type(value).__name__).capitalize()} cannot be predicted.", hint=TAKEN)
+
+
+def decode_answer(content: bytes, address: str) -> Any:
+    """The JSON of an answer, with bytes where ``{"b64": …}`` stands for them; PlatformError when it is none."""
+    try:
+        return json.loads(content, object_hook=_unpacked)
+    except (ValueError, RecursionError):
+        raise PlatformError(f"{address} answered with something that is not JSON.") from None
+
+
+def _unpacked(found: dict[str, Any]) -> Any:
+    if len(found) == 1 and isinstance(found.get("b64"), str):
+        return b64decode(found["b64"], validate=True)
+    return found
+
+
+def _is(value: Any, module: str, name: str) -> bool:
+    kind = getattr(sys.modules.get(module), name, None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def _is_array(value: Any) -> bool:
+    """NumPy's own, and what turns into one: tensors of PyTorch, TensorFlow and JAX."""
+    return _is(value, "numpy", "ndarray") or _is(value, "numpy", "generic") or hasattr(type(value), "__array__")
+
+
+def _column(value: Any) -> Any:
+    """JSON values of an array, or of whatever stands in its place."""
+    if not _is_array(value):
+        return _plain(value)
+    import numpy
+
+    array = numpy.asarray(value)
+    if array.dtype.kind not in "biufOSU":
+        raise InvalidRequestError(
+            f"An array of {array.dtype} has no form in JSON.", hint="Convert it to numbers first."
+        )
+    return _plain(array.tolist()) if array.dtype.kind in "OS" else array.tolist()
+
+
+def _plain(value: Any) -> Any:
+    """The same with bytes in base64, as TensorFlow Serving writes them."""
+    if isinstance(value, (bytes, bytearray)):
+        return {"b64": b64encode(value).decode("ascii")}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return _column(value) if _is_array(value) else value
+
+
+def _cell(value: Any) -> Any:
+    """One value of a table: what is missing is null, a moment its text."""
+    if value is None or value is getattr(sys.modules["pandas"], "NaT", None) or _is(value, "numpy", "datetime64"):
+        return None if value is None else str(value) if str(value) != "NaT" else None
+    if value is getattr(sys.modules["pandas"], "NA", None) or (isinstance(value, float) and value != value):
+        return None
+    return value.isoformat() if isinstance(value, date) else _plain(value)
+
+
+def _frame_form(frame: Any) -> Form:
+    if frame.columns.nlevels > 1:
+        raise InvalidRequestError(
+            "A DataFrame with several levels of columns cannot be sent.", hint="Flatten them first."
+        )
+    columns = [frame.iloc[:, place].tolist() for place in range(frame.shape[1])]
+    rows = [[_cell(item) for item in row] for row in zip(*columns, strict=True)] if columns else []
+    body = {"dataframe_split": {"columns": [str(name) for name in frame.columns], "data": rows}}
+    return Form(body, lambda answer: _as_frame(_field(answer, "predictions"), frame.index))
+
+
+def _field(answer: Any, name: str) -> Any:
+    if not isinstance(answer, dict) or name not in answer:
+        raise PlatformError(f"The endpoint's answer has no {name!r}.", hint="Is it another protocol's?")
+    return answer[name]
+
+
+def _same(answer: Any) -> Any:
+    return answer
+
+
+def _as_arrays(answer: Any) -> Any:
+    """Lists as arrays; of ragged ones an array of objects."""
+    if isinstance(answer, dict):
+        return {name: _as_array(item) for name, item in answer.items()}
+    return _as_array(answer)
+
+
+def _as_array(answer: Any) -> Any:
+    import numpy
+
+    if isinstance(answer, dict) or (isinstance(answer, list) and answer and isinstance(answer[0], (dict, bytes))):
+        return _objects(answer)
+    try:
+        return numpy.asarray(answer)
+    except ValueError:
+        return _objects(answer)
+
+
+def _objects(answer: Any) -> Any:
+    import numpy
+
+    if not isinstance(answer, list):
+        return numpy.asarray(answer, dtype=object)
+    found = numpy.empty(len(answer), dtype=object)
+    found[:] = answer
+    return found
+
+
+def _as_frame(answer: Any, index: Any) -> Any:
+    import pandas
+
+    columns = answer if isinstance(answer, dict) else {"predictions": answer}
+    count = {len(column) if isinstance(column, list) else -1 for column in columns.values()}
+    if count != {len(index)}:
+        raise PlatformError(f"The model gave no answer for each of the {len(index)} rows.")
+    if isinstance(answer, list) and answer and isinstance(answer[0], (dict, list)):
+        return pandas.DataFrame(answer, index=index)
+    return pandas.DataFrame(columns, index=index)
+
+
+def _as_series(answer: Any, index: Any) -> Any:
+    frame = _as_frame(answer, index)
+    return frame["predictions"] if list(frame.columns) == ["predictions"] else frame

@@ -1,0 +1,133 @@
+"""Predictor: a deployment as a function from arrays to arrays."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from html import escape
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from headway.sdk.endpoints import Answer, check_timeout
+from headway.sdk.forms import decode_answer, form_of
+
+if TYPE_CHECKING:
+    from headway.sdk.client import Client
+    from headway.sdk.resources.deployments import Deployments
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """An answer, and who gave it."""
+
+    value: Any = field(repr=False)
+    version: str | None
+    """The version that answered, as ``v3``."""
+    replica: str | None
+    request_id: str | None
+    """By which the gateway's and the replica's logs name the request."""
+    seconds: float
+    """From sending the request to having read the answer."""
+
+    def _repr_html_(self) -> str:
+        about = (self.version, self.replica, self.request_id, f"{self.seconds * 1000:.2f} ms")
+        return f"<div>{escape(repr(self.value))}<br><small>{escape(' · '.join(filter(None, about)))}</small></div>"
+
+
+class Predictor:
+    """A deployment that is asked in the caller's own terms: arrays are answered with arrays, tables with tables.
+
+    ::
+
+        with headway.Predictor("digits", project="vision") as predictor:
+            classes = predictor.predict(images)["classes"]      # NumPy in, NumPy out
+            scored = predictor.predict(frame)                   # DataFrame in, DataFrame with the same index out
+            predictor.last.version, predictor.last.seconds      # who answered this thread, and how fast
+
+    Connections are kept open between predictions; it may be used from several threads. :func:`headway.sdk.forms.form_of`
+    says what is sent for what.
+
+    Args:
+        deployment: Id or name.
+        project: Of a name; the configured one without it.
+        version: Ask only this version: a number, ``v3`` or an alias. Without it the deployment's weights decide.
+        timeout: Seconds that a prediction may take; the deployment's own deadline without it.
+        client: To ask through; it makes one of its own without it, and closes that in the end.
+        deployments: ``client.deployments``, which passes itself here.
+    """
+
+    def __init__(
+        self,
+        deployment: str,
+        *,
+        project: str | None = None,
+        version: int | str | None = None,
+        timeout: float | None = None,
+        client: Client | None = None,
+        deployments: Deployments | None = None,
+    ) -> None:
+        check_timeout(timeout)
+        self._own: Client | None = None
+        if deployments is None:
+            if client is None:
+                from headway.sdk.client import Client
+
+                client = self._own = Client(project=project)
+            deployments = client.deployments
+        self._deployments = deployments
+        self.deployment = deployment
+        self.project = project
+        self.version = version
+        self.timeout = timeout
+        self._thread = threading.local()
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.deployment!r}{'' if self.version is None else f', version={self.version!r}'})"
+
+    def predict(self, value: Any, *, timeout: float | None = None) -> Any:
+        """The model's answer to ``value``, as the same kind of thing.
+
+        Raises:
+            InvalidRequestError: It cannot be sent, or the model cannot take it.
+            RateLimitedError: Too many requests wait already; ``retry_after`` says for how long.
+            UnavailableError: No replica answered, or not in time; ``details["retry_after"]`` where the gateway knows more.
+            NotFoundError: No such deployment, or no such version behind it.
+            PlatformError: The model failed.
+        """
+        return self.ask(value, timeout=timeout).value
+
+    __call__ = predict
+
+    def ask(self, value: Any, *, timeout: float | None = None) -> Predicted:
+        """As :meth:`predict`, with the version and replica that answered, the request's id and its duration."""
+        form = form_of(value)
+        body = form.encode()
+        limit = self.timeout if timeout is None else timeout
+        answer, address = self._deployments.ask(
+            self.deployment, body, version=self.version, timeout=limit, project=self.project
+        )
+        found = _predicted(form.restore(decode_answer(answer.content, address)), answer)
+        self._thread.last = found
+        return found
+
+    @property
+    def last(self) -> Predicted | None:
+        """The newest answer that this thread got."""
+        return getattr(self._thread, "last", None)
+
+    def close(self) -> None:
+        """Close its connections, unless they belong to a client that was passed in."""
+        if self._own is not None:
+            self._own.close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _predicted(value: Any, answer: Answer) -> Predicted:
+    return Predicted(value, **answer.about())
