@@ -4,6 +4,8 @@ class Predictor:
     def __init__(self, model_dir): ...   # or without argument
     def load(self): ...                  # optional
     def predict(self, inputs): ...       # the value of "inputs" or "instances" as it was sent
+    batch = True                         # optional: predict takes a list of rows, of several requests too, and answers
+                                         # a list, or a dict of columns, with an item for each of them in their order
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from headway.errors import ModelLoadError
+from headway.serving.runtimes.base import Signature
 
 MODULE_NAME = "_headway_model_predict"
 CLASS_NAMES = ("Predictor", "Model")
@@ -26,12 +29,12 @@ CLASS_NAMES = ("Predictor", "Model")
 class PythonModel:
     """An object of the user's class."""
 
-    def __init__(self, predict: Callable[[Any], Any], metadata: Mapping[str, Any]) -> None:
-        self._predict = predict
-        self.metadata = metadata
+    signature: Signature | None = None
 
-    def predict(self, value: Any, *, columns: bool) -> Any:  # noqa: ARG002
-        return self._predict(value)
+    def __init__(self, predict: Callable[[Any], Any], metadata: Mapping[str, Any], *, batch: bool = False) -> None:
+        self.predict = predict
+        self.metadata = metadata
+        self.batch = batch
 
 
 class PythonRuntime:
@@ -44,7 +47,8 @@ class PythonRuntime:
         model = _construct(chosen, source.parent)
         if callable(getattr(model, "load", None)):
             _guarded(source.parent, f"{chosen.__name__}.load", model.load)
-        return PythonModel(_predict_of(model, chosen), {"runtime": "python", "class": chosen.__name__})
+        metadata = {"runtime": "python", "class": chosen.__name__}
+        return PythonModel(_predict_of(model, chosen), metadata, batch=_takes_rows(model, chosen))
 
 
 def _import(source: Path) -> ModuleType:
@@ -103,6 +107,15 @@ def _predict_of(model: Any, chosen: type) -> Callable[[Any], Any]:
         )
     found: Callable[[Any], Any] = predict
     return found
+
+
+def _takes_rows(model: Any, chosen: type) -> bool:
+    batch = getattr(model, "batch", False)
+    if callable(batch):  # a method of that name is the user's own
+        return False
+    if not isinstance(batch, bool):
+        raise ModelLoadError(f"{chosen.__name__}.batch in predict.py is {batch!r}; it must be True or False.")
+    return batch
 
 
 def _guarded(model_dir: Path, what: str, call: Callable[[], Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,37 @@ import skops.io
 from sklearn.base import is_classifier
 
 from headway.errors import ModelLoadError
+from headway.serving.runtimes.base import Arrays, Signature, TensorSpec
+from headway.serving.runtimes.files import the_model_file
+from headway.serving.runtimes.sklearn_inputs import INPUT, as_estimator_takes_it, input_spec
 
 PREFERRED_FILE = "model.skops"
 TRUSTED = ("sklearn.tree._tree.Tree",)
 """scikit-learn's own compiled tree, which every forest is made of and skops leaves to its user to trust. Loading one calls
 no code of the file's; a forged one could at worst crash the replica, as a predict.py beside it could."""
 
+MOST_LIKELY = frozenset(
+    {
+        "LinearClassifierMixin.predict",
+        "DiscriminantAnalysisPredictionMixin.predict",
+        "_BaseNB.predict",
+        "ForestClassifier.predict",
+        "BaggingClassifier.predict",
+        "GradientBoostingClassifier.predict",
+        "HistGradientBoostingClassifier.predict",
+    }
+)
+"""Methods that answer the class of the highest score, where ``predict_proba`` is a monotone function of the scores."""
+CLEAR_LEAD = 1e-9
+"""Rounding moves a probability by some 1e-15; two that are closer than this may have had their order changed by it."""
+PROBE_ROWS = 16
+
 
 class SklearnRuntime:
     """Loads the one ``*.skops`` file of the model (``model.skops`` if there are several)."""
 
     def load(self, model_dir: Path) -> SklearnModel:
-        path = _find(model_dir)
+        path = the_model_file(model_dir, ("*.skops",), PREFERRED_FILE)
         untrusted = _untrusted(path)
         if untrusted:
             raise ModelLoadError(
@@ -39,16 +58,6 @@ class SklearnRuntime:
         return SklearnModel(estimator)
 
 
-def _find(model_dir: Path) -> Path:
-    found = sorted(model_dir.rglob("*.skops"))
-    preferred = [path for path in found if path.name == PREFERRED_FILE]
-    chosen = preferred or found
-    if len(chosen) != 1:
-        names = ", ".join(path.relative_to(model_dir).as_posix() for path in chosen)
-        raise ModelLoadError(f"There are several models: {names}.", hint=f"Call one of them {PREFERRED_FILE}.")
-    return chosen[0]
-
-
 def _untrusted(path: Path) -> list[str]:
     try:
         return sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
@@ -61,87 +70,116 @@ def _unreadable(path: Path, error: Exception) -> ModelLoadError:
 
 
 class SklearnModel:
-    """A fitted estimator. Classifiers answer ``classes`` and, where they can, ``probabilities``."""
+    """A fitted estimator.
+
+    Classifiers answer ``classes`` and, where they can, ``probabilities``; others what ``predict`` gives as
+    ``predictions``, or what ``transform`` gives as ``outputs``.
+    """
+
+    batch = True
 
     def __init__(self, estimator: Any) -> None:
+        spec = input_spec(estimator)
+        self._prepare = as_estimator_takes_it(estimator, spec)
         self._answer = _answer_of(estimator)
-        self._names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = self._probe(spec)
+            if found is not None and is_classifier(estimator):
+                self._answer = _faster(estimator, self._answer, self._prepare(_probe(spec)))
+        self.signature: Signature | None = Signature((spec,), found or ())
         self.metadata: Mapping[str, Any] = {
             "runtime": "sklearn",
             "estimator": type(estimator).__name__,
             "scikit_learn": sklearn.__version__,
-            "features": self._names or getattr(estimator, "n_features_in_", None),
+            "features": list(spec.columns) or getattr(estimator, "n_features_in_", None),
         }
 
-    def predict(self, value: Any, *, columns: bool) -> Any:
-        return self._answer(_matrix(value, self._names, columns=columns))
+    def predict(self, inputs: Arrays) -> Arrays:
+        """Predict. scikit-learn's own checks are left out where they cannot find anything."""
+        matrix = inputs[INPUT]
+        finite = matrix.dtype.kind == "f" and bool(np.isfinite(matrix).all())
+        with sklearn.config_context(assume_finite=finite, skip_parameter_validation=True):
+            answer = self._answer(self._prepare(matrix))
+        return {name: _plain(value) for name, value in answer.items()}
+
+    def _probe(self, spec: TensorSpec) -> tuple[TensorSpec, ...] | None:
+        """What it answers; None where no probe can be made or the model does not like it."""
+        if spec.dtype == "object" or spec.shape is None or None in spec.shape[1:]:
+            return None
+        try:
+            answer = self.predict({INPUT: _probe(spec)})
+        except Exception:  # noqa: BLE001  # it is the estimator that knows what it can take
+            return None
+        return tuple(TensorSpec(name, str(a.dtype), (None, *a.shape[1:])) for name, a in answer.items())
 
 
-def _answer_of(estimator: Any) -> Callable[[Any], Any]:
+def _probe(spec: TensorSpec) -> Any:
+    assert spec.shape is not None
+    rows = np.random.default_rng(0).normal(size=(PROBE_ROWS, *(size or 1 for size in spec.shape[1:])))
+    rows[0] = 0.0
+    return rows
+
+
+Answer = Callable[[Any], dict[str, Any]]
+
+
+def _answer_of(estimator: Any) -> Answer:
     if is_classifier(estimator):
-        return lambda matrix: _classify(estimator, matrix)
-    for name in ("predict", "transform"):
-        method = getattr(estimator, name, None)
-        if callable(method):
-            found: Callable[[Any], Any] = method
-            return found
+        if hasattr(estimator, "predict_proba"):
+            return lambda matrix: {
+                "classes": estimator.predict(matrix),
+                "probabilities": estimator.predict_proba(matrix),
+            }
+        return lambda matrix: {"classes": estimator.predict(matrix)}
+    if callable(getattr(estimator, "predict", None)):
+        return lambda matrix: {"predictions": estimator.predict(matrix)}
+    if callable(getattr(estimator, "transform", None)):
+        return lambda matrix: {"outputs": estimator.transform(matrix)}
     raise ModelLoadError(f"A {type(estimator).__name__} has neither predict nor transform.")
 
 
-def _classify(estimator: Any, matrix: Any) -> dict[str, Any]:
-    answer = {"classes": estimator.predict(matrix)}
-    if hasattr(estimator, "predict_proba"):
-        answer["probabilities"] = _by_row(estimator.predict_proba(matrix))
-    return answer
+def _faster(estimator: Any, both: Answer, probe: Any) -> Answer:
+    """Classes from the probabilities, where that gives what ``predict`` gives; otherwise as before."""
+    final = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    known = getattr(type(final).predict, "__qualname__", "") in MOST_LIKELY
+    names = getattr(final, "classes_", None)
+    if not known or not isinstance(names, np.ndarray) or len(names) < 2 or not hasattr(estimator, "predict_proba"):
+        return both
+
+    def answer(matrix: Any) -> dict[str, Any]:
+        probabilities = estimator.predict_proba(matrix)
+        if not _leads_clearly(probabilities):
+            return {"classes": estimator.predict(matrix), "probabilities": probabilities}
+        return {"classes": names.take(probabilities.argmax(axis=1)), "probabilities": probabilities}
+
+    return answer if np.array_equal(answer(probe)["classes"], both(probe)["classes"]) else both
 
 
-def _by_row(probabilities: Any) -> Any:
-    """With several outputs scikit-learn answers a list, one array an output; rows come first here."""
-    if not isinstance(probabilities, list):
-        return probabilities
-    return [list(row) for row in zip(*(output.tolist() for output in probabilities), strict=True)]
+def _leads_clearly(probabilities: Any) -> bool:
+    """Whether in each row one class is so far ahead that rounding cannot have put it there."""
+    if probabilities.shape[1] == 2:
+        lead = np.abs(probabilities[:, 0] - probabilities[:, 1])
+    else:
+        best = np.partition(probabilities, -2, axis=1)
+        lead = best[:, -1] - best[:, -2]
+    return bool((lead > CLEAR_LEAD).all())
 
 
-def _matrix(value: Any, names: Sequence[str], *, columns: bool) -> Any:
-    """What was sent as the array that an estimator takes: rows of features, in the order of ``names``."""
-    if not columns and isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-        value = _transposed(value)
-    if isinstance(value, dict):
-        return _stacked(value, names)
-    return _array(value)
-
-
-def _transposed(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    keys = list(rows[0])
-    for number, row in enumerate(rows):
-        if row.keys() != rows[0].keys():
-            raise ValueError(f"instance {number} has the features {sorted(row)}, instance 0 has {sorted(keys)}")
-    return {key: [row[key] for row in rows] for key in keys}
-
-
-def _stacked(columns: dict[str, Any], names: Sequence[str]) -> Any:
-    if not names and len(columns) == 1:
-        return _array(next(iter(columns.values())))
-    if not names:
-        raise ValueError("the model knows no feature names; send a list of rows")
-    missing, unknown = set(names) - set(columns), set(columns) - set(names)
-    if missing or unknown:
-        raise ValueError(f"the features must be {list(names)}; missing: {sorted(missing)}; unknown: {sorted(unknown)}")
-    arrays = [_array(columns[name]) for name in names]
-    if any(array.ndim != 1 or array.shape != arrays[0].shape for array in arrays):
-        raise ValueError("each feature must be a list with one value for each row")
-    kind = object if len({array.dtype.kind in "OUS" for array in arrays}) > 1 else None
-    return np.column_stack([array.astype(kind) if kind else array for array in arrays])
-
-
-def _array(value: Any) -> Any:
-    """A list as an array of numbers where its items are numbers (or ``"NaN"``), otherwise of texts or objects."""
+def _plain(value: Any) -> Any:
+    """An answer as one array: rows first, texts as objects, nothing sparse."""
+    if isinstance(value, list):
+        return _by_row(value)
+    if hasattr(value, "toarray"):
+        value = value.toarray()
     array = np.asarray(value)
-    if array.dtype.kind in "US":
-        try:
-            return array.astype(float)
-        except ValueError:
-            return np.asarray(value, dtype=object)
-    if array.dtype == object and any(item is None for item in array.flat):
-        return array.astype(float)
-    return array
+    return array.astype(object) if array.dtype.kind in "US" else array
+
+
+def _by_row(outputs: list[Any]) -> Any:
+    """With several outputs scikit-learn answers a list, one array an output; rows come first here."""
+    if len({output.shape for output in outputs}) == 1:
+        return np.stack(outputs, axis=1)
+    rows = np.empty(len(outputs[0]), dtype=object)
+    rows[:] = [list(row) for row in zip(*(output.tolist() for output in outputs), strict=True)]
+    return rows

@@ -1,0 +1,235 @@
+"""scikit-learn through skops: what an estimator says of itself, and answers that are exactly its own."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import SVC, LinearSVC
+
+from headway.errors import ModelLoadError
+from headway.serving.runtimes.base import Signature, TensorSpec
+from headway.serving.runtimes.registry import load_model
+from headway.serving.runtimes.sklearn import SklearnModel
+
+X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]] * 5)
+Y = np.array([0, 0, 1, 1] * 5)
+POINTS = np.random.default_rng(1).normal(size=(300, 4))
+KINDS = np.array(["low", "middle", "high"])[np.digitize(POINTS[:, 0] + POINTS[:, 1] ** 2, [0.0, 1.5])]
+
+
+def save(directory, estimator, name="model.skops"):
+    (directory / name).parent.mkdir(parents=True, exist_ok=True)
+    skops.io.dump(estimator, directory / name)
+    return directory
+
+
+def predict(model, value):
+    return model.predict({"inputs": np.asarray(value)})
+
+
+def test_a_classifier_says_what_it_takes_and_answers(tmp_path):
+    model = load_model(save(tmp_path, LogisticRegression().fit(X, Y)))
+    assert model.signature == Signature(
+        (TensorSpec("inputs", "float64", (None, 2)),),
+        (TensorSpec("classes", "int64", (None,)), TensorSpec("probabilities", "float64", (None, 2))),
+    )
+    answer = predict(model, [[1.0, 0.0], [0.0, 0.0]])
+    assert answer["classes"].tolist() == [1, 0]
+    assert answer["probabilities"].shape == (2, 2)
+
+
+CLASSIFIERS = [
+    LogisticRegression(),
+    make_pipeline(StandardScaler(), LogisticRegression()),
+    LinearDiscriminantAnalysis(),
+    SGDClassifier(loss="modified_huber", random_state=0),
+    GaussianNB(),
+    RandomForestClassifier(n_estimators=7, random_state=0),
+    GradientBoostingClassifier(n_estimators=5, random_state=0),
+    HistGradientBoostingClassifier(max_iter=5, random_state=0),
+    AdaBoostClassifier(n_estimators=5, random_state=0),
+]
+
+
+@pytest.mark.parametrize("estimator", CLASSIFIERS, ids=lambda found: type(found).__name__)
+@pytest.mark.parametrize("rows", [1, 300])
+def test_answers_are_those_of_the_estimator_to_the_bit(estimator, rows):
+    estimator.fit(POINTS, KINDS)
+    # Saturated and tied scores are where classes made from probabilities would differ from those made from scores.
+    given = np.concatenate([POINTS[:rows], POINTS[:rows] * 1e6, np.zeros((1, 4))])
+    model = SklearnModel(estimator)
+    for each in (given, *given[:5, None]):
+        answer = predict(model, each)
+        assert answer["classes"].dtype == object
+        assert answer["classes"].tolist() == estimator.predict(each).tolist()
+        assert np.array_equal(answer["probabilities"], estimator.predict_proba(each))
+
+
+def test_a_classifier_whose_classes_are_not_its_likeliest_is_asked_for_both():
+    estimator = LogisticRegression().fit(X, Y)
+
+    class Careful(LogisticRegression):
+        def predict(self, matrix):
+            return np.where(self.predict_proba(matrix)[:, 1] > 0.9, 1, 0)
+
+    careful = Careful().fit(X, Y)
+    points = np.array([[0.5, 0.5], [0.7, 0.5], [5.0, 0.0]])
+    assert estimator.predict(points).tolist() != careful.predict(points).tolist()
+    assert predict(SklearnModel(careful), points)["classes"].tolist() == careful.predict(points).tolist()
+
+
+def test_a_tie_that_rounding_made_is_decided_by_the_estimator():
+    estimator = LogisticRegression().fit(X, Y)
+    estimator.coef_ = np.array([[1e-17, 0.0]])
+    estimator.intercept_ = np.array([0.0])
+    assert estimator.predict_proba([[1.0, 0.0]]).tolist() == [[0.5, 0.5]]
+    assert estimator.predict([[1.0, 0.0]]).tolist() == [1]
+    assert predict(SklearnModel(estimator), [[1.0, 0.0]])["classes"].tolist() == [1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_the_estimator_refuses_is_refused_still(value):
+    model = SklearnModel(LogisticRegression().fit(X, Y))
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        predict(model, [[0.0, 1.0], [value, 0.0]])
+    assert predict(model, [[1.0, 0.0]])["classes"].tolist() == [1]
+
+
+def test_what_the_estimator_makes_of_missing_values_is_answered():
+    estimator = make_pipeline(SimpleImputer(), LogisticRegression()).fit(X, Y)
+    given = np.array([[np.nan, 1.0], [1.0, np.nan]])
+    expected = estimator.predict_proba(given)
+    assert np.array_equal(predict(SklearnModel(estimator), given)["probabilities"], expected)
+
+
+def test_a_classifier_without_probabilities_answers_classes(tmp_path):
+    model = load_model(save(tmp_path, LinearSVC().fit(X, Y)))
+    assert list(predict(model, X)) == ["classes"]
+    assert [output.name for output in model.signature.outputs] == ["classes"]
+
+
+def test_a_support_vector_machine_keeps_its_own_classes():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = SVC(probability=True, random_state=0).fit(POINTS, KINDS)
+    answer = predict(SklearnModel(estimator), POINTS)
+    assert answer["classes"].tolist() == estimator.predict(POINTS).tolist()
+
+
+def test_several_outputs_have_a_row_each(tmp_path):
+    estimator = MultiOutputClassifier(LogisticRegression()).fit(X, np.stack([Y, 1 - Y], axis=1))
+    answer = predict(load_model(save(tmp_path, estimator)), X[:3])
+    assert answer["classes"].shape == (3, 2)
+    assert answer["probabilities"].shape == (3, 2, 2)
+    assert np.array_equal(answer["probabilities"][:, 1], estimator.predict_proba(X[:3])[1])
+
+
+def test_outputs_with_different_numbers_of_classes_have_a_row_each():
+    estimator = MultiOutputClassifier(LogisticRegression()).fit(X, np.stack([Y, np.arange(20) % 3], axis=1))
+    probabilities = predict(SklearnModel(estimator), X[:3])["probabilities"]
+    assert probabilities.shape == (3,)
+    assert [[len(output) for output in row] for row in probabilities] == [[2, 3]] * 3
+
+
+def test_regressors_clusters_and_transformers_answer_an_array(tmp_path):
+    regression = load_model(save(tmp_path / "a", LinearRegression().fit(X, Y)))
+    assert predict(regression, [[1.0, 0.0]])["predictions"] == pytest.approx([1.0])
+    assert regression.signature.outputs == (TensorSpec("predictions", "float64", (None,)),)
+    clusters = load_model(save(tmp_path / "b", KMeans(2, n_init=1).fit(X)))
+    assert predict(clusters, X)["predictions"].shape == (20,)
+    scaled = load_model(save(tmp_path / "c", StandardScaler().fit(X)))
+    assert predict(scaled, [[0.5, 0.5]])["outputs"].tolist() == [[0.0, 0.0]]
+    assert scaled.signature.outputs == (TensorSpec("outputs", "float64", (None, 2)),)
+
+
+def test_the_names_of_features_are_in_the_signature():
+    frame = pd.DataFrame(X, columns=["first", "second"])
+    model = SklearnModel(LogisticRegression().fit(frame, Y))
+    assert model.signature.inputs == (TensorSpec("inputs", "float64", (None, 2), ("first", "second")),)
+    assert model.metadata["features"] == ["first", "second"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert predict(model, [[1.0, 0.0]])["classes"].tolist() == [1]
+
+
+def test_a_model_that_chooses_columns_by_name_gets_a_data_frame():
+    frame = pd.DataFrame({"city": ["Oslo", "Rome", "Rome", "Oslo"], "heat": [1.0, 5.0, 6.0, 0.0]})
+    chosen = ColumnTransformer([("city", OneHotEncoder(), ["city"]), ("heat", StandardScaler(), ["heat"])])
+    estimator = make_pipeline(chosen, LogisticRegression()).fit(frame, [0, 1, 1, 0])
+    model = SklearnModel(estimator)
+    assert model.signature.inputs == (TensorSpec("inputs", "object", (None, 2), ("city", "heat")),)
+    rows = np.array([["Rome", 5.5], ["Oslo", 0.5]], dtype=object)
+    answer = model.predict({"inputs": rows})
+    assert answer["classes"].tolist() == [1, 0]
+    expected = estimator.predict_proba(pd.DataFrame({"city": ["Rome", "Oslo"], "heat": [5.5, 0.5]}))
+    assert np.allclose(answer["probabilities"], expected)
+
+
+def test_a_model_of_categories_takes_texts():
+    rows = np.array([["Oslo", "wet"], ["Rome", "dry"]], dtype=object)
+    model = SklearnModel(make_pipeline(OneHotEncoder(), LogisticRegression()).fit(rows, ["cold", "warm"]))
+    assert model.signature.inputs == (TensorSpec("inputs", "object", (None, 2)),)
+    assert model.predict({"inputs": rows})["classes"].tolist() == ["cold", "warm"]
+
+
+def test_a_model_of_documents_takes_a_list_of_texts():
+    texts = np.array(["good work", "bad news", "good news", "bad work"], dtype=object)
+    model = SklearnModel(make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [1, 0, 1, 0]))
+    assert model.signature.inputs == (TensorSpec("inputs", "object", (None,)),)
+    assert model.predict({"inputs": texts[:2]})["classes"].tolist() == [1, 0]
+
+
+def test_a_sparse_answer_is_an_array():
+    model = SklearnModel(OneHotEncoder().fit([[1.0], [2.0]]))
+    assert model.predict({"inputs": np.array([[2.0]], dtype=object)})["outputs"].tolist() == [[0.0, 1.0]]
+
+
+def test_untrusted_types_are_named_and_not_loaded(tmp_path):
+    save(tmp_path, make_pipeline(FunctionTransformer(save), LogisticRegression().fit(X, Y)))
+    with pytest.raises(ModelLoadError, match=r"not trusted: .*save"):
+        load_model(tmp_path)
+
+
+def test_of_several_models_the_one_called_model_is_served(tmp_path):
+    save(tmp_path, LogisticRegression().fit(X, Y), "a.skops")
+    save(tmp_path, LogisticRegression().fit(X, Y), "deep/b.skops")
+    with pytest.raises(ModelLoadError, match=r"a\.skops, deep/b\.skops"):
+        load_model(tmp_path)
+    save(tmp_path, LogisticRegression().fit(X, Y), "deep/model.skops")
+    assert load_model(tmp_path).metadata["estimator"] == "LogisticRegression"
+
+
+def test_a_link_out_of_the_directory_is_not_followed(tmp_path):
+    save(tmp_path / "elsewhere", LogisticRegression().fit(X, Y))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.skops").symlink_to(tmp_path / "elsewhere" / "model.skops")
+    with pytest.raises(ModelLoadError, match="leads out of the model's directory"):
+        load_model(tmp_path / "model")
+
+
+def test_the_estimator_of_a_served_model_is_the_one_that_was_saved(tmp_path):
+    estimator = LogisticRegression().fit(POINTS, KINDS)
+    model = load_model(save(tmp_path, estimator))
+    expected = pickle.loads(pickle.dumps(estimator)).predict_proba(POINTS)
+    assert np.array_equal(predict(model, POINTS)["probabilities"], expected)
