@@ -1,26 +1,49 @@
 """What a protocol is: how the bytes of a request become a call of the model, and its result the bytes of an answer.
 
 A protocol knows nothing of threads, batches and connections. :mod:`headway.serving.replica` reads a request with the
-protocol that :mod:`headway.serving.protocols.paths` names, joins calls that
-may be joined, and has each written by its own protocol.
+protocol that :mod:`headway.serving.protocols.paths` names, joins calls that may be joined, and has each written by its
+own protocol (``call.wire``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Protocol
 
-from headway.serving.http.messages import Request, Response
+from headway.serving.http.messages import Headers, Request, Response
 from headway.serving.runtimes.base import LoadedModel
 
 
 class BadRequestError(Exception):
-    """The request is no prediction request, or does not fit the model; the text says why, ``status`` how it is answered."""
+    """The request is no prediction request, or does not fit the model; the text says why, ``status`` how it is answered.
+
+    ``wire`` is the protocol that answers it where that was found in the body only.
+    """
 
     def __init__(self, text: str, status: int = 400) -> None:
         super().__init__(text)
         self.status = status
+        self.wire: Wire | None = None
+
+
+class ModelState(str, Enum):
+    """Where a version is, in TensorFlow Serving's words."""
+
+    LOADING = "LOADING"
+    AVAILABLE = "AVAILABLE"
+    UNLOADING = "UNLOADING"
+    END = "END"
+
+
+@dataclass(frozen=True)
+class Served:
+    """The version that a replica serves, as it is known outside."""
+
+    name: str
+    version: int
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -28,7 +51,7 @@ class Target:
     """What a path asks for, by whichever protocol."""
 
     protocol: str
-    """A name in :data:`headway.serving.protocols.registry.PROTOCOLS`."""
+    """A name in :data:`headway.serving.protocols.registry.PROTOCOLS`; ``any`` where the body's form decides."""
     verb: str
     """``predict``, ``classify``, ``regress``, ``metadata``, ``status``, ``ready``, ``live``, ``server`` (a server's own
     metadata), or another word after a colon, which is refused."""
@@ -52,6 +75,8 @@ class Call:
     """Calls are joined only when their kinds are equal (names, dtypes and shapes of rows)."""
     note: Any = field(default=None, repr=False)
     """What the protocol needs to write the answer."""
+    wire: Any = field(default=None, repr=False)
+    """The :class:`Wire` that writes the answer, or the error that becomes of it."""
 
 
 class Wire(Protocol):
@@ -69,6 +94,10 @@ class Wire(Protocol):
         """The answer to a call, from its own rows of the result. Raises ``EncodingError`` when it has no form here."""
         ...
 
-    def fail(self, status: int, text: str) -> Response:
+    def fail(self, status: int, text: str, *, headers: Headers = ()) -> Response:
         """An error, as this protocol's clients expect it."""
+        ...
+
+    def describe(self, target: Target, model: LoadedModel | None, state: ModelState) -> Response:
+        """The answer to ``status``, ``metadata``, ``ready``, ``live``, ``server``; ``model`` is None while it is loaded."""
         ...

@@ -1,0 +1,187 @@
+"""JSON values one by one: the slow road of :mod:`headway.serving.protocols.values`, taken to say what is wrong and where.
+
+Here alone texts such as ``"NaN"`` become numbers, big integers stay exact, and a fault gets its place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from headway.serving.protocols.base import BadRequestError
+from headway.serving.runtimes.base import TensorSpec
+
+DEEPEST = 32
+"""Axes of an array, as ONNX Runtime and TensorFlow have them at most."""
+
+WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+Leaf = Callable[[Any], Any]
+
+
+class UnfitError(Exception):
+    """A value does not fit; the text says what was expected and what was found."""
+
+
+def walked(value: Any, spec: TensorSpec, *, missing: bool) -> np.ndarray[Any, np.dtype[Any]]:
+    """``value`` as an array, each item looked at.
+
+    Args:
+        value: A number, text, or (nested) list.
+        spec: The input it is for.
+        missing: Whether null is a missing number, which is NaN.
+
+    Raises:
+        BadRequestError: It names the input, the place, what was found and what was expected.
+    """
+    walker = _Walker(spec, _leaf_of(spec, missing=missing))
+    walker.measure(value)
+    dtype = np.dtype(spec.dtype or "float64")
+    array = np.empty(tuple(walker.shape), dtype=dtype)
+    flat = walker.flat
+    if dtype.kind == "O":
+        array.reshape(-1)[:] = np.fromiter(flat, dtype=object, count=len(flat))
+    else:
+        array.reshape(-1)[:] = np.array(flat, dtype=dtype)
+    return array
+
+
+class _Walker:
+    """Goes through nested lists, depth first; every list at one depth has the same length."""
+
+    def __init__(self, spec: TensorSpec, leaf: Leaf) -> None:
+        self.spec, self.leaf = spec, leaf
+        self.shape: list[int] = []
+        self.flat: list[Any] = []
+        self.place: list[int] = []
+
+    def measure(self, value: Any) -> None:
+        inner = value
+        while isinstance(inner, list):
+            self.shape.append(len(inner))
+            if len(self.shape) > DEEPEST:
+                raise self.fault(f"it is nested more than {DEEPEST} deep")
+            inner = inner[0] if inner else None
+        self._collect(value, 0)
+
+    def _collect(self, value: Any, depth: int) -> None:
+        if depth == len(self.shape):
+            self.flat.append(self._converted(value))
+            return
+        if not isinstance(value, list):
+            raise self.fault(f"expected a list of {self.shape[depth]}, found {shown(value)}")
+        if len(value) != self.shape[depth]:
+            raise self.fault(f"the lists are ragged: expected {self.shape[depth]} items, found {len(value)}")
+        self.place.append(0)
+        for number, item in enumerate(value):
+            self.place[-1] = number
+            self._collect(item, depth + 1)
+        self.place.pop()
+
+    def _converted(self, value: Any) -> Any:
+        if isinstance(value, list):
+            raise self.fault("the lists are ragged: expected a single value, found a list")
+        try:
+            return self.leaf(value)
+        except UnfitError as error:
+            raise self.fault(str(error)) from None
+
+    def fault(self, text: str) -> BadRequestError:
+        at = "".join(f"[{number}]" for number in self.place)
+        where = f" at {at}" if at else ""
+        return BadRequestError(f"input {self.spec.name!r}{where}: {text}")
+
+
+def _leaf_of(spec: TensorSpec, *, missing: bool) -> Leaf:
+    if not spec.dtype:
+        return lambda value: _any_number(value)
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        largest = float(np.finfo(dtype).max)
+        return lambda value: _float(value, spec.dtype, largest, missing=missing)
+    if dtype.kind in "iu":
+        bounds = np.iinfo(dtype)
+        return lambda value: _integer(value, spec.dtype, bounds.min, bounds.max)
+    if dtype.kind == "b":
+        return _boolean
+    if dtype.kind == "O":
+        return _anything if spec.columns else _text
+    raise BadRequestError(f"input {spec.name!r} has the type {spec.dtype}, for which JSON has no values")
+
+
+def _any_number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    return _float(float(value) if isinstance(value, bool) else value, "any type", math.inf, missing=True)
+
+
+def _float(value: Any, name: str, largest: float, *, missing: bool) -> float:
+    if value is None and missing:
+        return math.nan
+    if isinstance(value, str) and value in WORDS:
+        return WORDS[value]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UnfitError(f"expected a number ({name}), found {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if (abs(number) > largest or math.isinf(number)) and not (isinstance(value, float) and math.isinf(value)):
+        raise UnfitError(f"{shown(value)} is beyond the range of {name}")
+    return number
+
+
+def _integer(value: Any, name: str, least: int, largest: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UnfitError(f"expected a whole number ({name}), found {shown(value)}")
+    if not least <= value <= largest:
+        raise UnfitError(f"{shown(value)} is beyond the range of {name}, {least} to {largest}")
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UnfitError(f"expected true or false, found {shown(value)}")
+    return value
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return text_of(value)
+    if not isinstance(value, str):
+        raise UnfitError(f"expected a text, found {shown(value)}")
+    return value
+
+
+def _anything(value: Any) -> Any:
+    """A table of texts and numbers, as an array of objects."""
+    if isinstance(value, dict):
+        raise UnfitError(f"expected a text or a number, found {shown(value)}")
+    return text_of(value) if isinstance(value, bytes) else value
+
+
+def text_of(value: bytes) -> str | bytes:
+    """Bytes that are UTF-8 as the text they are: TensorFlow and the Open Inference Protocol have one type for both."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
+
+
+def shown(value: Any) -> str:
+    """A JSON value as it was written, cut to a few characters."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, bytes):
+        return "bytes"
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= 40 else text[:37] + "…"

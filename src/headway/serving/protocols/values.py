@@ -1,0 +1,276 @@
+"""JSON values and tensors as the arrays of a signature, and what does not fit, in words.
+
+The common case, a list of lists of numbers, is one ``np.asarray``; whatever that does not settle goes through
+:mod:`headway.serving.protocols.scalars`, item by item.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from headway.serving.protocols.base import BadRequestError, Call
+from headway.serving.protocols.scalars import text_of, walked
+from headway.serving.runtimes.base import Arrays, LoadedModel, Signature, TensorSpec
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MANY_NAMES = 20
+"""Names that an error lists."""
+
+
+class Input:
+    """One input of a signature, prepared for many requests."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.dtype = np.dtype(spec.dtype or "float64")
+        self.rank = None if spec.shape is None else len(spec.shape)
+        self.fixed = [(axis, size) for axis, size in enumerate(spec.shape or ()) if size is not None]
+        self._plain_kinds = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}.get(self.dtype.kind, "")
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the signature alone says what a row looks like."""
+        shape = self.spec.shape
+        return bool(shape) and None not in (shape or ())[1:]
+
+    def from_json(self, value: Any, *, missing: bool = False) -> Array:
+        """A JSON value as this input's array; ``missing`` makes null NaN.
+
+        Raises:
+            BadRequestError: It does not fit.
+        """
+        array = self._quickly(value)
+        if array is None:
+            array = walked(value, self.spec, missing=missing)
+        self.check_shape(array.shape)
+        return array
+
+    def _quickly(self, value: Any) -> Array | None:
+        """The array where NumPy reads it as JSON means it; None where it would guess."""
+        if not self._plain_kinds:
+            return None
+        try:
+            array = np.asarray(value)
+        except (ValueError, OverflowError):
+            return None
+        if array.dtype is self.dtype:
+            return array
+        if array.dtype.kind not in self._plain_kinds or not array.size:
+            return None
+        if self.dtype.kind == "f":
+            return self._as_floats(array)
+        cast = array.astype(self.dtype)
+        return cast if np.array_equal(cast, array) else None
+
+    def _as_floats(self, array: Array) -> Array | None:
+        try:
+            with np.errstate(over="raise"):
+                return array.astype(self.dtype)
+        except FloatingPointError:
+            return None
+
+    def from_array(self, array: Array) -> Array:
+        """A tensor that came with a type of its own; only a cast that loses nothing is made.
+
+        Raises:
+            BadRequestError: Its type or shape does not fit.
+        """
+        if array.dtype != self.dtype:
+            if self.dtype == object or array.dtype == object or not self._may_cast(array.dtype):
+                raise BadRequestError(f"input {self.name!r}: expected {self.dtype}, found {array.dtype}")
+            array = array.astype(self.dtype)
+        elif self.dtype == object:
+            flat = [text_of(item) if isinstance(item, bytes) else item for item in array.reshape(-1)]
+            array = np.fromiter(flat, dtype=object, count=len(flat)).reshape(array.shape)
+        self.check_shape(array.shape)
+        return array
+
+    def _may_cast(self, dtype: np.dtype[Any]) -> bool:
+        return dtype.kind in "fiub" if not self.spec.dtype else np.can_cast(dtype, self.dtype, "safe")
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        if self.rank is None:
+            return
+        if len(shape) != self.rank:
+            raise self._unfit(shape)
+        for axis, size in self.fixed:
+            if shape[axis] != size:
+                raise self._unfit(shape)
+
+    def _unfit(self, shape: tuple[int, ...]) -> BadRequestError:
+        wanted = self.spec.shape or ()
+        expected = f"expected the shape {_shown_shape(wanted)}, found {_shown_shape(shape)}"
+        if 0 in shape:
+            hint = ": there are no values"
+        elif len(shape) == len(wanted) - 1:
+            hint = ": a single row is a list of one row, [row]"
+        elif len(shape) == len(wanted) == 2 and wanted[1] != shape[1]:
+            hint = f": rows of {shape[1]} features where there are {wanted[1]}"
+        else:
+            hint = ""
+        return BadRequestError(f"input {self.name!r}: {expected}{hint}")
+
+
+def _shown_shape(shape: Iterable[int | None]) -> str:
+    return "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
+
+
+class Reader:
+    """Makes the calls of one signature."""
+
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+        self.inputs = {spec.name: Input(spec) for spec in signature.inputs}
+        self.single = next(iter(self.inputs.values())) if len(self.inputs) == 1 else None
+        self._kind: Hashable = None
+        if all(known.is_settled for known in self.inputs.values()):
+            self._kind = tuple((known.name, known.dtype.str, known.spec.shape) for known in self.inputs.values())
+
+    def call(self, arrays: Arrays) -> Call:
+        """The call for arrays that fit one by one.
+
+        Raises:
+            BadRequestError: They have different numbers of rows, or none.
+        """
+        if not self.signature.rows:
+            return Call(arrays)
+        rows = None
+        for array in arrays.values():
+            if not array.ndim:
+                return Call(arrays)
+            if rows is None:
+                rows = array.shape[0]
+            elif rows != array.shape[0]:
+                counts = {name: len(each) if each.ndim else 1 for name, each in arrays.items()}
+                raise BadRequestError(f"the inputs have different numbers of rows: {counts}")
+        if not rows:
+            raise BadRequestError("there are no rows")
+        return Call(arrays, rows, self._kind or _kind(arrays))
+
+    def of_value(self, value: Any) -> Call:
+        """One value: the array of a model's only input, or an object of input names (or of a table's columns)."""
+        if isinstance(value, dict):
+            return self.of_columns(value)
+        if self.single is None:
+            raise BadRequestError(f"the model has several inputs; send an object with the names {self._listed()}")
+        return self.call({self.single.name: self.single.from_json(value)})
+
+    def of_rows(self, rows: list[Any]) -> Call:
+        """A list of rows: of values for a single input, of objects with one value an input (or a table's column)."""
+        if rows and isinstance(rows[0], dict):
+            return self.of_columns(transposed(rows))
+        if self.single is None:
+            raise BadRequestError(
+                f"the model has several inputs; each instance is an object with the names {self._listed()}"
+            )
+        return self.call({self.single.name: self.single.from_json(rows)})
+
+    def of_columns(self, columns: Mapping[str, Any], *, missing: bool = False, ordered: bool = False) -> Call:
+        """Values by the names of inputs, or of the columns of a table.
+
+        Args:
+            columns: Name to value.
+            missing: Whether null is NaN, as data frames have it.
+            ordered: Whether columns under any names may be put together to a matrix in the order in which they are.
+
+        Raises:
+            BadRequestError: A name is missing or unknown, or a value does not fit.
+        """
+        single = self.single
+        if columns.keys() != self.inputs.keys():
+            if single is not None and single.spec.columns:
+                return self._stacked(single, columns, single.spec.columns, missing=missing)
+            if single is not None and ordered and single.rank == 2:
+                return self._stacked(single, columns, tuple(columns), missing=missing)
+            raise BadRequestError(name_fault("input", columns, self.inputs))
+        return self.call({name: known.from_json(columns[name], missing=missing) for name, known in self.inputs.items()})
+
+    def _stacked(self, known: Input, columns: Mapping[str, Any], names: Sequence[str], *, missing: bool) -> Call:
+        if columns.keys() != set(names):
+            raise BadRequestError(name_fault("column", columns, names))
+        lengths = {name: len(column) if isinstance(column, list) else None for name, column in columns.items()}
+        if None in lengths.values() or len(set(lengths.values())) > 1:
+            raise BadRequestError(f"each column must be a list with one value for each row; their lengths: {lengths}")
+        table = [list(row) for row in zip(*(columns[name] for name in names), strict=True)]
+        return self.call({known.name: known.from_json(table, missing=missing)})
+
+    def of_arrays(self, arrays: Mapping[str, Array]) -> Call:
+        """Tensors by the names of inputs, each of its own type.
+
+        Raises:
+            BadRequestError: A name is missing or unknown, a type or shape does not fit.
+        """
+        if arrays.keys() != self.inputs.keys():
+            raise BadRequestError(name_fault("input", arrays, self.inputs))
+        return self.call({name: known.from_array(arrays[name]) for name, known in self.inputs.items()})
+
+    def _listed(self) -> str:
+        return _listed(self.inputs)
+
+
+def _kind(arrays: Arrays) -> Hashable:
+    return tuple((name, array.dtype.str, array.shape[1:]) for name, array in arrays.items())
+
+
+def transposed(rows: list[Any]) -> dict[str, list[Any]]:
+    """Objects with the same names as one object of lists.
+
+    Raises:
+        BadRequestError: One is no object, or has other names than the first.
+    """
+    names = rows[0].keys()
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise BadRequestError(f"row {number} is no object, row 0 is one")
+        if row.keys() != names:
+            raise BadRequestError(f"row {number} has the names {_listed(row)}, row 0 has {_listed(names)}")
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def name_fault(what: str, found: Iterable[str], wanted: Iterable[str]) -> str:
+    """What is wrong with names, with the nearest one for each that is unknown.
+
+    >>> name_fault("input", ["pixel"], ["pixels"])
+    "unknown input 'pixel', did you mean 'pixels'?"
+    """
+    known, given = list(wanted), list(found)
+    unknown = [name for name in given if name not in set(known)]
+    missing = [name for name in known if name not in set(given)]
+    if len(unknown) == 1:
+        near = difflib.get_close_matches(unknown[0][:200], known, n=1)
+        if near:
+            return f"unknown {what} {unknown[0]!r}, did you mean {near[0]!r}?"
+    parts = [f"unknown {what} {_listed(unknown)}"] if unknown else []
+    parts += [f"missing {what} {_listed(missing)}"] if missing else []
+    return "; ".join(parts) + f"; the model takes {_listed(known)}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    listed = [repr(str(name)[:100]) for name in names]
+    more = len(listed) - MANY_NAMES
+    return ", ".join(listed[:MANY_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+_last: list[Reader] = []
+
+
+def reader_of(signature: Signature) -> Reader:
+    """The reader of a signature; the last one is kept, since a replica has one model."""
+    if _last and _last[0].signature is signature:
+        return _last[0]
+    reader = Reader(signature)
+    _last[:] = [reader]
+    return reader
+
+
+def call_without_signature(model: LoadedModel, value: Any) -> Call:
+    """The call of a model that takes any value; a list is joined with others only where the model says ``batch``."""
+    if model.batch and isinstance(value, list) and value:
+        return Call(value, len(value), "rows")
+    return Call(value)
