@@ -67,12 +67,24 @@ class Endpoint:
         """The address that asks ``version``: a number, ``v3``, or an alias of the model; the endpoint's own of None."""
         if version is None:
             return self.address
-        base = self.address.removesuffix(_VERB)
         if isinstance(version, bool) or not isinstance(version, (int, str)) or not str(version).strip():
             raise InvalidRequestError(f"{version!r} is no version.", hint="Write 3, 'v3' or an alias.")
         number = _NUMBER.match(str(version))
         place = f"versions/{number[1]}" if number else f"labels/{quote(str(version), safe='')}"
-        return f"{base}/v1/models/{base.rpartition('/')[2]}/{place}{_VERB}"
+        return f"{self._base}/v1/models/{self._name}/{place}{_VERB}"
+
+    def metadata_of(self, version: int | str | None) -> str:
+        """The address of what a version says of its inputs and outputs, by the Open Inference Protocol v2."""
+        number = _NUMBER.match(str(version))
+        return f"{self._base}/v2/models/{self._name}{f'/versions/{number[1]}' if number else ''}"
+
+    @property
+    def _base(self) -> str:
+        return self.address.removesuffix(_VERB)
+
+    @property
+    def _name(self) -> str:
+        return self._base.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -104,13 +116,13 @@ def check_timeout(timeout: float | None) -> None:
         raise InvalidRequestError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
 
 
-def ask(session: Session, address: str, body: bytes, *, deadline: float, timeout: float | None) -> Answer:
+def ask(session: Session, address: str, body: bytes | None, *, deadline: float, timeout: float | None) -> Answer:
     """One prediction. It is sent once: whether a model may be asked twice, only its owner knows.
 
     Args:
         session: Whose transport and token are used; the token only where :func:`may_hold_token`.
         address: Where to.
-        body: JSON.
+        body: JSON to post; None asks for a description instead.
         deadline: Seconds that the deployment allows.
         timeout: Seconds that the caller allows; the gateway is told.
 
@@ -126,7 +138,9 @@ def ask(session: Session, address: str, body: bytes, *, deadline: float, timeout
         headers["X-Request-Timeout"] = f"{timeout:.6g}"
     patience = (deadline if timeout is None else timeout) + GRACE_SECONDS
     started = time.monotonic()
-    with session.transport.send(Request("POST", address, headers, body, patience)) as response:
+    with session.transport.send(
+        Request("GET" if body is None else "POST", address, headers, body, patience)
+    ) as response:
         if not 200 <= response.status < 300:
             raise _to_error(response, address, "Authorization" in headers or not session.connection.token)
         content = _whole(response, address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from headway.domain.base import parse_request
@@ -11,7 +11,19 @@ from headway.domain.deployments import Deployment, DeploymentCreate, DeploymentS
 from headway.domain.events import Event
 from headway.domain.logs import LogRow
 from headway.errors import InvalidRequestError, NotFoundError, WaitTimeoutError
-from headway.sdk.endpoints import Answer, Endpoint, Prediction, ask, check_timeout, encode_input, to_prediction
+from headway.sdk import wire
+from headway.sdk.endpoints import (
+    Answer,
+    Endpoint,
+    Prediction,
+    ask,
+    check_timeout,
+    encode_input,
+    endpoint_headers,
+    to_prediction,
+)
+from headway.sdk.load.bench import BenchOptions, prepare
+from headway.sdk.load.plan import DEFAULT_CONNECTIONS, DEFAULT_TIMEOUT, LoadPlan, LoadReport, Second
 from headway.sdk.resources.events import follow_events
 from headway.sdk.resources.logs import read_logs
 from headway.sdk.resources.revisions import DeploymentRevisions
@@ -237,6 +249,61 @@ class Deployments(DeploymentRevisions):
     ) -> tuple[Answer, str]:
         address = endpoint.of_version(version)
         return ask(self._session, address, body, deadline=endpoint.deadline, timeout=timeout), address
+
+    def describe(
+        self, deployment: str, *, version: int | str | None = None, timeout: float = 10.0, project: str | None = None
+    ) -> dict[str, Any]:
+        """What a model says of itself through the endpoint: ``inputs``, ``outputs``, and more where the replica tells it."""
+        endpoint = self.endpoint(deployment, project=project)
+        address = endpoint.metadata_of(version)
+        answer = ask(self._session, address, None, deadline=endpoint.deadline, timeout=timeout)
+        found = wire.decode(answer.content, address)
+        return found if isinstance(found, dict) else {}
+
+    def bench(
+        self,
+        deployment: str,
+        *,
+        rate: float,
+        seconds: float,
+        data: Any = None,
+        version: int | str | None = None,
+        connections: int = DEFAULT_CONNECTIONS,
+        timeout: float = DEFAULT_TIMEOUT,
+        rows: int = 1,
+        project: str | None = None,
+        on_second: Callable[[Second], None] | None = None,
+    ) -> LoadReport:
+        """Send requests at a fixed rate, whether or not earlier ones were answered, and measure from when each was due.
+
+        Args:
+            deployment: Id or name.
+            rate: Requests a second.
+            seconds: For how long.
+            data: What to send: the JSON value of a body, its text, or a file with it (``.jsonl``: one on each line, sent in
+                turn). Without it random numbers that fit what the model says of its inputs.
+            version: Only this version; without it the weights decide.
+            connections: How many at most.
+            timeout: Seconds after which a request is given up.
+            rows: Of what is made up.
+            project: Of a name; the client's own without it.
+            on_second: Told after each second what came back in it, from another thread.
+
+        Raises:
+            InvalidRequestError: A number is wrong, nothing could be made up, or the model refuses what is sent; found
+                before the load begins.
+        """
+        from headway.sdk.load.generator import run_load
+
+        options = BenchOptions(rate, seconds, connections, timeout, data, version, rows)
+        return run_load(self.plan(deployment, options, project=project), on_second)
+
+    def plan(self, deployment: str, options: BenchOptions, *, project: str | None = None) -> LoadPlan:
+        """The load that :meth:`bench` would run. Each body is sent once, so that what is refused is known beforehand."""
+        address, bodies = prepare(self, deployment, options, project=project)
+        connection = self._session.connection
+        headers = endpoint_headers(connection.url, connection.token, address)
+        return LoadPlan(address, headers, bodies, options.rate, options.seconds, options.connections, options.timeout)
 
     def endpoint(self, deployment: str, *, project: str | None = None) -> Endpoint:
         """Where a deployment is asked."""
