@@ -118,8 +118,10 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", "/deployments/{deployment}/stop"): "write",
     ("GET", "/deployments/{deployment}/logs"): "read",
     ("GET", "/deployments/{deployment}/logs/stream"): "read",
+    ("GET", "/deployments/{deployment}/traffic"): "read",
     ("GET", "/events"): "listing",
     ("GET", "/gateway/routes"): "gateway",
+    ("POST", "/gateway/traffic"): "only gateway",
 }
 
 USERS = {"viewer", "member", "manager", "server admin", "outsider"}
@@ -139,6 +141,7 @@ ALLOWED: dict[str, set[str]] = {
     "owner": {"member", "server admin"},
     "own job": {"job"},
     "gateway": {"gateway", "server admin"},
+    "only gateway": {"gateway"},
 }
 NOBODY = ("none", "bad", "expired", "revoked job")
 CALLERS = (*NOBODY, "outsider", "viewer", "member", "manager", "server admin", "job", "other job", "gateway")
@@ -334,6 +337,7 @@ class Scene:
             "/artifacts/{artifact}/aliases/{alias}": {"version": 1},
             "/projects/{project}/uploads": {"digest": "ab" * 32, "size": 1 << 25},
             "/gc": {"dry_run": True},
+            "/gateway/traffic": {"gateway": "g1"},
             "/runs": {"project": self.project.id},
             "/runs/{run}": {"description": "new"},
             "/runs/{run}/heartbeat": {"writer": "w"},

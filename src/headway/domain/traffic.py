@@ -10,6 +10,10 @@ from headway.domain.base import Record, Request, Timestamp
 
 WINDOW_SECONDS = 10
 """Windows begin at multiples of this since 1970, on every gateway alike."""
+KEPT_SECONDS = 86_400
+"""How long the server keeps a window."""
+MAX_WINDOWS = 1000
+"""How many windows one answer shows at most."""
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -49,6 +53,15 @@ class TrafficReport(Request):
     """Deployment id to requests that wait for a replica now: what wakes one that was scaled to zero."""
 
 
+class TrafficReceipt(Record):
+    """What became of a report's cells. Those of unknown deployments, of windows that are over for a day or lie in the
+    future, and of windows that begin at no multiple of :data:`WINDOW_SECONDS`, are dropped: sending them again is no use.
+    """
+
+    kept: int
+    dropped: int
+
+
 class VersionTraffic(Record):
     """One version of a deployment over a span of time."""
 
@@ -75,9 +88,11 @@ class ReplicaTraffic(VersionTraffic):
 
 
 class TrafficWindow(Record):
-    """All versions over one window."""
+    """All versions over one window, or over several that lie side by side where a span has too many."""
 
     start: Timestamp
+    seconds: float
+    """How long it is, or has been going on."""
     versions: tuple[VersionTraffic, ...] = ()
 
 
@@ -86,9 +101,10 @@ class DeploymentTraffic(Record):
 
     deployment_id: str
     since: Timestamp
+    """What was asked for, widened to whole windows, and not before the deployment was made: rates are over this span."""
     until: Timestamp
     total: VersionTraffic
-    """Its ``version`` is empty."""
+    """Its ``version`` is empty; the copies that shadows got do not count."""
     versions: tuple[VersionTraffic, ...] = ()
     replicas: tuple[ReplicaTraffic, ...] = ()
     windows: tuple[TrafficWindow, ...] = ()

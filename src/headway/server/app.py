@@ -47,6 +47,7 @@ from headway.server.api import (
     replicas,
     runs,
     system,
+    traffic,
     uploads,
 )
 from headway.server.api import users as user_routes
@@ -135,6 +136,7 @@ def api_routers() -> list[tuple[str, APIRouter]]:
         collection,
         lineage,
         metrics,
+        traffic,
     )
     found = [("", system.router), (PREFIX, system.versioned)]
     found += [(PREFIX, module.router) for module in nouns]

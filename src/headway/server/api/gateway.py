@@ -1,4 +1,4 @@
-"""/gateway/routes: what gateways are told."""
+"""/gateway: what gateways are told, and what they tell."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
 from headway.domain.deployments import RouteTable
+from headway.domain.traffic import TrafficReceipt, TrafficReport
 from headway.domain.users import TokenKind
-from headway.server.actions import routes
+from headway.server.actions import routes, traffic
 from headway.server.api.rights import PlatformParameter, right
 from headway.server.context import Caller
 
@@ -35,3 +36,11 @@ async def read_routes(
         if newest > known or left <= 0 or platform.wakeups.closed:
             return await run_in_threadpool(routes.table, platform)
         await platform.wakeups.wait(seen, left)
+
+
+@router.post("/traffic")
+def report_traffic(
+    body: TrafficReport, platform: PlatformParameter, caller: Caller = right(None, {TokenKind.GATEWAY})
+) -> TrafficReceipt:
+    """What one gateway saw of the requests that went through it; the same report twice is harmless."""
+    return traffic.report(platform, body)
