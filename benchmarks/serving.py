@@ -1,230 +1,144 @@
-"""Latency and throughput of predictions: gateway + server beside the bare model server and a hand-written FastAPI endpoint.
+"""Predictions: a Headway replica and gateway beside what is written by hand and beside other serving frameworks.
 
-    python benchmarks/serving.py [--seconds 3] [--output FILE]
+    python benchmarks/serving.py --output build/benchmarks/serving.json   # plot beside it as serving.png
+    python benchmarks/serving.py --peers                 # installs the frameworks, each into build/serving-venvs/<name>, too
+    python benchmarks/serving.py --quick                 # a few seconds: whether it works, not how fast
 
-Everything runs on this machine in one go, each server as its own process, asked one after the other by the same client: raw
-asyncio over kept-alive connections, one request at a time on each. Two models: ``echo``, a predict.py that does nothing
-(what the road costs), and ``digits``, a scikit-learn classifier (what a user sees). Rounds are interleaved and the median
-round is reported, so that a busy machine disturbs all alike.
+One run on two cores that servers and client share; the same models (``serving/models.py``), the same rows, every server
+with one process for the model, rounds interleaved, the median round reported. The client (``serving/load.py``) is raw bytes
+in a process of its own. The gateway's deployment is private and every request shows its token. Ratios are compared with the
+aims of the serving plane; a peer that does not install or start is reported with its reason.
+
+=====================  =====================================================================================
+sketch                 httptools + uvloop + orjson, forty lines and no feature: the upper bound
+fastapi, starlette     by hand, on uvicorn; a ``def`` route with a pydantic body, an ``async def`` route with json
+granian+orjson         by hand, RSGI
+litserve, bentoml, …   as their documentation shows it, one worker, no batching where it is not the default
+=====================  =====================================================================================
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import importlib.metadata
 import json
 import os
 import platform
-import statistics
+import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvloop
+from serving import extras, models, report
+from serving.contenders import BENCHMARKS, BY_HAND, FRAMEWORKS, VENVS
+from serving.measure import compare
 
-from headway.domain.deployments import DeploymentState, Route, RouteReplica, RouteTable, RouteVersion
-
-ECHO = "class Predictor:\n    def predict(self, inputs):\n        return inputs\n"
-
-FASTAPI = """
-import sys
-import uvicorn
-from fastapi import FastAPI
-
-app = FastAPI()
-kind, directory = sys.argv[1:3]
-if kind == "digits":
-    import numpy, skops.io
-    model = skops.io.load(directory + "/model.skops")
-
-@app.post("/predict")
-def predict(body: dict):
-    if kind == "echo":
-        return {"outputs": body["inputs"]}
-    matrix = numpy.asarray(body["inputs"], dtype=float)
-    return {"outputs": {"classes": model.predict(matrix).tolist(), "probabilities": model.predict_proba(matrix).tolist()}}
-
-@app.get("/health")
-def health():
-    return {}
-
-server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", access_log=False))
-started = server.startup
-async def startup(*arguments, **keywords):
-    await started(*arguments, **keywords)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    print(f"FastAPI on http://127.0.0.1:{port}", flush=True)
-server.startup = startup
-server.run()
-"""
+CORES = 2
+SAME_LIBRARIES = ("numpy", "scikit-learn", "skops", "onnxruntime")
+REQUIREMENTS = BENCHMARKS / "requirements-serving.txt"
 
 
-@contextmanager
-def running(*command: str) -> Iterator[str]:
-    """A server's ``host:port``, taken from the line that it prints when it is ready."""
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if "http://" not in line:
-            raise SystemExit(f"{command} did not start")
-        yield line.strip().rpartition("http://")[2]
-    finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def requirements() -> dict[str, list[str]]:
+    """What each virtual environment gets, by its name."""
+    lines = [line.partition("#")[0].split() for line in REQUIREMENTS.read_text().splitlines()]
+    return {line[0].rstrip(":"): line[1:] for line in lines if line}
 
 
-def save_models(directory: Path) -> dict[str, tuple[Path, Any]]:
-    """The two models and a request for each."""
-    import skops.io
-    from sklearn.datasets import load_digits
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
-    images, labels = load_digits(return_X_y=True)
-    echo, digits = directory / "echo", directory / "digits"
-    echo.mkdir()
-    digits.mkdir()
-    (echo / "predict.py").write_text(ECHO)
-    skops.io.dump(LinearDiscriminantAnalysis(solver="lsqr").fit(images, labels), digits / "model.skops")
-    vector = images[0].tolist()
-    return {"echo": (echo, {"inputs": [vector]}), "digits": (digits, {"inputs": [vector]})}
-
-
-def gateway_directory(root: Path, name: str, addresses: list[str]) -> Path:
-    """A directory from which a gateway starts with one public deployment, without a server."""
-    directory = root / name / "gateway"
-    directory.mkdir(parents=True, mode=0o700)
-    replicas = tuple(RouteReplica(id=f"r{n}", address=address) for n, address in enumerate(addresses))
-    route = Route(
-        deployment_id="bench",
-        name="bench",
-        public=True,
-        desired=DeploymentState.RUNNING,
-        state=DeploymentState.RUNNING,
-        versions=(RouteVersion(model="m", version=1, weight=100, replicas=replicas),),
-    )
-    (directory / "routes.json").write_text(RouteTable(version=1, routes=(route,)).model_dump_json())
-    return directory
+def install(names: set[str]) -> None:
+    """A virtual environment for each peer, with the model's libraries as they are here."""
+    same = [f"{name}=={importlib.metadata.version(name)}" for name in SAME_LIBRARIES]
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    for name, wanted in requirements().items():
+        python = VENVS / name / "bin" / "python"
+        if name not in names or python.exists():
+            continue
+        print(f"installing {name}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(VENVS / name)], check=True)
+        pip = [uv, "pip", "install", "--quiet", "--python", str(python)]
+        command = pip if uv else [str(python), "-m", "pip", "install", "--quiet"]
+        done = subprocess.run(
+            [str(part) for part in command] + same + wanted, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            print(f"{name} cannot be installed here: {done.stderr.strip()[-300:]}", file=sys.stderr)
+            shutil.rmtree(VENVS / name)
 
 
-async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes) -> None:
-    """One request and its whole answer."""
-    writer.write(message)
-    head = await reader.readuntil(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200"):
-        raise SystemExit(f"not 200: {head.decode('latin-1')}")
-    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-    await reader.readexactly(int(length.partition(b":")[2]))
+def versions() -> dict[str, str]:
+    """Of the peers that are there."""
+    found = {}
+    for name, peer in {**BY_HAND, **FRAMEWORKS}.items():
+        if not Path(peer.python).exists():
+            continue
+        package = {"granian+orjson": "granian", "ray serve": "ray", "sketch": "httptools"}.get(name, name)
+        code = f"import importlib.metadata; print(importlib.metadata.version({package!r}))"
+        done = subprocess.run([peer.python, "-c", code], capture_output=True, text=True, check=False)
+        found[name] = done.stdout.strip()
+    return found
 
 
-async def client(address: str, message: bytes, until: float, latencies: list[float]) -> None:
-    host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        while time.perf_counter() < until:
-            began = time.perf_counter()
-            await ask(reader, writer, message)
-            latencies.append(time.perf_counter() - began)
-    finally:
-        writer.close()
+def use_two_cores() -> list[int]:
+    """This process and its children on the first two cores it may use."""
+    cores = sorted(os.sched_getaffinity(0))[:CORES]
+    os.sched_setaffinity(0, cores)
+    return cores
 
 
-async def measure(address: str, path: str, body: Any, connections: int, seconds: float) -> dict[str, float]:
-    """Requests a second, and latency in milliseconds."""
-    payload = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
-    message = f"{head}Content-Length: {len(payload)}\r\n\r\n".encode() + payload
-    latencies: list[float] = []
-    began = time.perf_counter()
-    await asyncio.gather(*(client(address, message, began + seconds, latencies) for _ in range(connections)))
-    taken = time.perf_counter() - began
-    cuts = statistics.quantiles(latencies, n=100)
-    return {
-        "requests_per_second": round(len(latencies) / taken, 1),
-        "p50_ms": round(cuts[49] * 1000, 3),
-        "p99_ms": round(cuts[98] * 1000, 3),
-    }
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        home = Path(directory)
+        results: dict[str, Any] = {
+            "models": compare(home, options.seconds, options.rounds, options.peers, tuple(options.models))
+        }
+        results["bare_memory_mb"] = {kind: extras.bare_memory(kind, home / kind) for kind in options.models}
+        model = home / options.models[0]
+        results["many_deployments"] = extras.many_deployments(
+            home, model, options.deployments, options.seconds, options.rounds
+        )
+        if not options.quick:
+            results["first_answer"] = extras.first_answers(home, home / "digits", 3)
+        return results
 
 
-def median_round(rounds: list[dict[str, float]]) -> dict[str, float]:
-    """The round in the middle by throughput."""
-    return sorted(rounds, key=lambda found: found["requests_per_second"])[len(rounds) // 2]
-
-
-def compare(
-    servers: dict[str, tuple[str, str]], body: Any, seconds: float, rounds: int
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Every server at one and at 16 connections, round after round."""
-    seen: dict[str, dict[str, list[dict[str, float]]]] = {name: {"1": [], "16": []} for name in servers}
-    for address, path in servers.values():
-        uvloop.run(measure(address, path, body, 4, min(seconds, 0.5)))  # warm
-    for _ in range(rounds):
-        for name, (address, path) in servers.items():
-            for connections in (1, 16):
-                found = uvloop.run(measure(address, path, body, connections, seconds))
-                seen[name][str(connections)].append(found)
-    return {name: {count: median_round(found) for count, found in by.items()} for name, by in seen.items()}
-
-
-def run(seconds: float, rounds: int) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as root:
-        script = Path(root) / "fastapi_peer.py"
-        script.write_text(FASTAPI)
-        for kind, (directory, body) in save_models(Path(root)).items():
-            with ExitStack() as servers:
-                enter = servers.enter_context
-                replicas = [enter(running("-m", "headway.serving", "--model-dir", str(directory))) for _ in range(2)]
-                one = gateway_directory(Path(root), f"{kind}-1", replicas[:1])
-                two = gateway_directory(Path(root), f"{kind}-2", replicas)
-                path = "/model-serving/bench:predict"
-                addresses = {
-                    "model server": (replicas[0], path),
-                    "gateway + 1 replica": (
-                        enter(running("-m", "headway.serving.gateway", "--directory", str(one))),
-                        path,
-                    ),
-                    "gateway + 2 replicas": (
-                        enter(running("-m", "headway.serving.gateway", "--directory", str(two))),
-                        path,
-                    ),
-                    "fastapi": (enter(running(str(script), kind, str(directory))), "/predict"),
-                }
-                results[kind] = compare(addresses, body, seconds, rounds)
-    return results
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", nargs="+", choices=models.KINDS, default=list(models.KINDS))
+    parser.add_argument("--deployments", type=int, default=1000)
+    parser.add_argument("--peers", action="store_true", help="install the frameworks and measure them, too")
+    parser.add_argument("--quick", action="store_true", help="one short round of everything but deploying")
+    parser.add_argument("--output", type=Path, default=None, help="write JSON to this file and a plot beside it")
+    options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.rounds, options.deployments = 0.2, 1, 50
+    return options
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=None, help="also write the results to this file")
-    options = parser.parse_args()
-    report = {
+    options = parse()
+    if options.peers:
+        install({peer.venv for peer in {**BY_HAND, **FRAMEWORKS}.values() if peer.venv})
+    elif not options.quick:
+        install({"granian"})
+    before = os.getloadavg()[0]
+    cores = use_two_cores()
+    found: dict[str, Any] = {
         "benchmark": "serving",
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "machine": {"cores": len(cores), "system": platform.platform(), "python": platform.python_version()},
+        "versions": versions(),
         "seconds": options.seconds,
         "rounds": options.rounds,
-        "load_average_before": os.getloadavg()[0],
-        "results": run(options.seconds, options.rounds),
+        "load_average_before": before,
+        "results": run(options),
     }
+    found["aims"] = report.all_aims(found["results"])
     if options.output:
-        options.output.write_text(json.dumps(report, indent=2) + "\n")
-    for kind, servers in report["results"].items():
-        print(f"{kind:8} {'':22} {'connections':>11} {'req/s':>9} {'p50 ms':>8} {'p99 ms':>8}")
-        for name, by_connections in servers.items():
-            for count, found in by_connections.items():
-                figures = f"{found['requests_per_second']:9.0f} {found['p50_ms']:8.3f} {found['p99_ms']:8.3f}"
-                print(f"{'':8} {name:22} {count:>11} {figures}")
+        options.output.write_text(json.dumps(found, indent=2) + "\n")
+        report.plot(found, options.output.with_suffix(".png"))
+    report.show(found)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What Headway is measured beside: ``python -m serving.peers.<name> KIND DIRECTORY PORT``."""
