@@ -148,7 +148,7 @@ def _frame_in_csv(model: LoadedModel, body: bytes) -> dict[str, list[Any]]:
 def _texts_of(model: LoadedModel) -> set[str]:
     if model.signature is None:
         return set()
-    return {spec.name for spec in model.signature.inputs if spec.dtype == "object" and not spec.columns}
+    return {spec.name for spec in model.signature.inputs if spec.dtype == "object" and not spec.mixed}
 
 
 def _cell(text: str) -> Any:

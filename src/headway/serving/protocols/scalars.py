@@ -109,7 +109,7 @@ def _leaf_of(spec: TensorSpec, *, missing: bool) -> Leaf:
     if dtype.kind == "b":
         return _boolean
     if dtype.kind == "O":
-        return _anything if spec.columns else _text
+        return _anything if spec.mixed else _text
     raise BadRequestError(f"input {spec.name!r} has the type {spec.dtype}, for which JSON has no values")
 
 

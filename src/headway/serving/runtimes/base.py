@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +28,8 @@ class TensorSpec:
     """With the axis of rows, where there is one; None for a free axis, and for a shape of which nothing is known."""
     columns: tuple[str, ...] = ()
     """Names along the last axis, in order: a table of columns with these names may be sent in place of the array."""
+    mixed: bool = field(default=False, repr=False)
+    """Of dtype ``object``: whether numbers, booleans and null may stand among the texts, as in a data frame."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def input_spec(estimator: Any) -> TensorSpec:
         lists = any(tag is not None and not tag.two_d_array for tag in tags)
         return TensorSpec(INPUT, "object" if lists else "", (None,) if lists else None)
     mixed = _wants_names(estimator) or any(tag is not None and (tag.categorical or tag.string) for tag in tags)
-    return TensorSpec(INPUT, "object" if mixed else "float64", (None, int(count)), names)
+    return TensorSpec(INPUT, "object" if mixed else "float64", (None, int(count)), names, mixed)
 
 
 def as_estimator_takes_it(estimator: Any, spec: TensorSpec) -> Callable[[Any], Any]:
