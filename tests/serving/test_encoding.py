@@ -99,3 +99,6 @@ def test_base64_is_decoded_wherever_it_stands():
     assert decode_base64({"a": [{"b64": "YWJj"}, {"b64": "YWJj", "c": 1}]}) == {"a": [b"abc", {"b64": "YWJj", "c": 1}]}
     with pytest.raises(EncodingError, match="base64"):
         decode_base64([{"b64": "*"}])
+    deep = loads(b"[" * 900 + b'{"b64": "YWJj"}' + b"]" * 900)
+    with pytest.raises(EncodingError, match="nested more than 200 deep"):
+        decode_base64(deep)

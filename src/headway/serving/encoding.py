@@ -50,10 +50,16 @@ def decode_base64(value: Any) -> Any:
     """``value`` with every ``{"b64": "…"}`` in it replaced by the bytes it stands for.
 
     Raises:
-        EncodingError: One of them is not base64.
+        EncodingError: One of them is not base64, or the value is nested too deeply.
     """
+    return _decoded(value, 0)
+
+
+def _decoded(value: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise EncodingError(f"It is nested more than {MAX_DEPTH} deep")
     if isinstance(value, list):
-        return [decode_base64(item) for item in value]
+        return [_decoded(item, depth + 1) for item in value]
     if not isinstance(value, dict):
         return value
     text = value.get("b64")
@@ -62,7 +68,7 @@ def decode_base64(value: Any) -> Any:
             return base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             raise EncodingError(f"Unable to base64 decode: {text[:64]!r}") from None
-    return {key: decode_base64(item) for key, item in value.items()}
+    return {key: _decoded(item, depth + 1) for key, item in value.items()}
 
 
 def dumps(value: Any) -> bytes:
