@@ -1,8 +1,8 @@
 """The two models of the measurements, as files and as plain functions.
 
-``digits``: a scikit-learn classifier of 64 floats to a class and 10 probabilities. ``mlp``: an ONNX network of 64 floats over
-twice 1,024 to 10. Only NumPy and the model's own library are imported here, and inside the functions, for each peer has an
-environment of its own.
+``digits``: a scikit-learn classifier of 64 floats to a class and 10 probabilities. ``mlp``: an ONNX network of 64 floats
+over twice 1,024 to 10. Only NumPy and the model's own library are imported here, and inside the functions, for each peer
+has an environment of its own.
 """
 
 from __future__ import annotations
