@@ -70,7 +70,7 @@ $(FRAMEWORKS_READY): requirements/frameworks.txt $(READY)
 	@touch $@
 
 test-frameworks: $(FRAMEWORKS_READY)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -p no:cacheprovider -m frameworks $(ARGS) tests/integrations
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -p no:cacheprovider -m frameworks $(ARGS) tests/integrations tests/serving
 
 # One version by name: the newest would bring gigabytes of CUDA where no CPU build of it is at hand.
 $(TORCH_READY): requirements/dev.txt pyproject.toml
@@ -82,7 +82,7 @@ $(TORCH_READY): requirements/dev.txt pyproject.toml
 	@touch $@
 
 test-torch: $(TORCH_READY)
-	$(TORCH_VENV)/bin/python -m pytest -p no:cacheprovider -m torch $(ARGS) tests/integrations
+	$(TORCH_VENV)/bin/python -m pytest -p no:cacheprovider -m torch $(ARGS) tests/integrations tests/serving
 
 # Nothing is run where no test is marked: a runner that closes on no test looks like a suite that was not there.
 test-system: $(READY)

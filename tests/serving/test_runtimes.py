@@ -98,8 +98,8 @@ def test_what_is_wrong_with_predict_py_is_said_with_its_line(tmp_path, text, sai
 
 
 def test_files_decide_what_serves_them(tmp_path):
-    (tmp_path / "saved_model.pb").touch()
-    with pytest.raises(ModelLoadError, match="'tensorflow' cannot be served yet by this version"):
+    (tmp_path / "model.onnx").write_bytes(b"not one")
+    with pytest.raises(ModelLoadError, match=r"model\.onnx could not be read by ONNX Runtime"):
         load_model(tmp_path)
     write(tmp_path, "class Predictor:\n    def predict(self, x): return x")
     assert load_model(tmp_path).predict(5) == 5
@@ -112,15 +112,43 @@ def test_no_model_at_all(tmp_path):
         load_model(tmp_path / "missing")
 
 
-def test_a_missing_framework_is_said_with_the_command(tmp_path, monkeypatch):
-    (tmp_path / "model.skops").touch()
-    monkeypatch.delitem(sys.modules, "headway.serving.runtimes.sklearn", raising=False)
-    monkeypatch.setitem(sys.modules, "skops.io", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'headway\[sklearn\]'"):
+FRAMEWORKS = [
+    ("model.skops", "sklearn", "skops.io", r"pip install 'headway\[sklearn\]'"),
+    ("model.onnx", "onnx", "onnxruntime", r"pip install 'headway\[onnx\]'"),
+    ("saved_model.pb", "tensorflow", "tensorflow", "pip install tensorflow"),
+    ("model.keras", "keras", "keras", "pip install keras"),
+    ("model.pt2", "torch", "torch", "pip install torch"),
+    ("model.ubj", "xgboost", "xgboost", "pip install xgboost"),
+    ("model.txt", "lightgbm", "lightgbm", "pip install lightgbm"),
+]
+
+
+@pytest.mark.parametrize(("file", "kind", "package", "command"), FRAMEWORKS, ids=[row[1] for row in FRAMEWORKS])
+def test_a_missing_framework_is_said_with_the_command(tmp_path, monkeypatch, file, kind, package, command):
+    (tmp_path / file).touch()
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.delitem(sys.modules, f"headway.serving.runtimes.{kind}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        (MissingExtraError, ModelLoadError), match=f"(?s)kind '{kind}' needs .*Run `{command}`"
+    ) as caught:
         load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_framework_that_does_not_work_here_is_not_called_missing(tmp_path, monkeypatch):
+    (tmp_path / "xgboost.py").write_text("raise OSError('libgomp.so.1: cannot open shared object file')")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.ubj").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "xgboost"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "headway.serving.runtimes.xgboost", raising=False)
+    with pytest.raises(ModelLoadError, match=r"cannot be imported: OSError: libgomp\.so\.1"):
+        load_model(tmp_path / "model")
 
 
 def test_every_runtime_that_is_promised_is_there():
     from headway.domain.models import SERVED_RUNTIMES
 
-    assert set(registry.RUNTIMES) == SERVED_RUNTIMES
+    assert {"command", *registry.RUNTIMES} == SERVED_RUNTIMES

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import importlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from headway.domain.models import detect_runtime
 from headway.errors import MissingExtraError, ModelLoadError
 from headway.serving.runtimes.base import LoadedModel, Runtime
+from headway.serving.runtimes.reading import reason
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A runtime: the class that implements it, the packages it stands on, and what installs them."""
+
+    implementation: str
+    packages: tuple[str, ...] = ()
+    install: str = ""
+    """A package, or an extra of Headway: ``headway[onnx]``."""
+
 
 RUNTIMES = {
-    "python": "headway.serving.runtimes.python:PythonRuntime",
-    "sklearn": "headway.serving.runtimes.sklearn:SklearnRuntime",
+    "python": Entry("headway.serving.runtimes.python:PythonRuntime"),
+    "sklearn": Entry("headway.serving.runtimes.sklearn:SklearnRuntime", ("sklearn", "skops"), "headway[sklearn]"),
+    "onnx": Entry("headway.serving.runtimes.onnx:OnnxRuntime", ("onnxruntime",), "headway[onnx]"),
+    "tensorflow": Entry("headway.serving.runtimes.tensorflow:TensorFlowRuntime", ("tensorflow",), "tensorflow"),
+    "keras": Entry("headway.serving.runtimes.keras:KerasRuntime", ("keras",), "keras"),
+    "torch": Entry("headway.serving.runtimes.torch:TorchRuntime", ("torch",), "torch"),
+    "xgboost": Entry("headway.serving.runtimes.xgboost:XGBoostRuntime", ("xgboost",), "xgboost"),
+    "lightgbm": Entry("headway.serving.runtimes.lightgbm:LightGBMRuntime", ("lightgbm",), "lightgbm"),
 }
-"""Runtime to the class that implements it; imported when it is needed."""
+"""Every runtime that loads a model into the replica; imported when it is needed. A model with a command of its own is
+served by :mod:`headway.serving.passthrough`."""
 
-EXTRAS = {"sklearn": "sklearn"}
-"""Runtime to the extra that installs its framework."""
+
+COMMAND_FILE = "headway.yaml"
+"""Where it has no command, it says nothing of what serves the other files."""
 
 
 def model_files(model_dir: Path) -> list[str]:
@@ -39,25 +60,40 @@ def load_model(model_dir: Path) -> LoadedModel:
     """
     if not model_dir.is_dir():
         raise ModelLoadError(f"The model directory {str(model_dir)!r} does not exist.")
-    name = detect_runtime(model_files(model_dir))
+    name = detect_runtime(path for path in model_files(model_dir) if path != COMMAND_FILE)
     if name is None:
         raise ModelLoadError(
             "Nothing in the model directory can be served.",
             hint="Add a predict.py with a class Predictor, or save the model in a form such as *.skops.",
         )
-    if name not in RUNTIMES:
-        raise ModelLoadError(
-            f"A model of the kind {name!r} cannot be served yet by this version.",
-            hint="Add a predict.py with a class Predictor that loads it.",
-        )
-    return _runtime(name).load(model_dir)
+    return runtime(name).load(model_dir)
 
 
-def _runtime(name: str) -> Runtime:
-    module, _, attribute = RUNTIMES[name].partition(":")
+def runtime(name: str) -> Runtime:
+    """The runtime of that name.
+
+    Raises:
+        ModelLoadError, MissingExtraError: Its framework is not installed, or does not work on this machine.
+    """
+    entry = RUNTIMES[name]
+    module, _, attribute = entry.implementation.partition(":")
     try:
         return cast(Runtime, getattr(importlib.import_module(module), attribute)())
-    except ImportError as error:
-        if name not in EXTRAS:
-            raise
-        raise MissingExtraError(f"Serving a model of the kind {name!r}", EXTRAS[name]) from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in entry.packages:
+            raise _broken(name, entry, error) from error
+        raise _missing(name, entry) from error
+    except (ImportError, OSError) as error:
+        raise _broken(name, entry, error) from error
+
+
+def _missing(name: str, entry: Entry) -> MissingExtraError | ModelLoadError:
+    what = f"Serving a model of the kind {name!r}"
+    if entry.install.startswith("headway["):
+        return MissingExtraError(what, entry.install[len("headway[") : -1])
+    return ModelLoadError(f"{what} needs {entry.packages[0]}.", hint=f"Run `pip install {entry.install}`.")
+
+
+def _broken(name: str, entry: Entry, error: Exception) -> ModelLoadError:
+    packages = " and ".join(entry.packages) or "Headway"
+    return ModelLoadError(f"{packages}, for a model of the kind {name!r}, cannot be imported: {reason(error)}.")
