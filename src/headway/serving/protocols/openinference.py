@@ -26,6 +26,8 @@ OCTETS = b"application/octet-stream"
 ONLY_OUTPUT = "output"
 """The name of the answer of a model that gives it none."""
 EXTENSIONS = ["binary_tensor_data"]
+NOT_OFFERED = frozenset({"classification", "shared_memory_region"})
+"""Parameters of outputs that other extensions know; to ignore them would be to answer something else."""
 
 
 def is_binary(request: Request) -> bool:
@@ -194,9 +196,9 @@ def _requested(outputs: Any, known: set[str], *, default: bool) -> dict[str, boo
             raise BadRequestError("each requested output must be an object with a 'name'")
         if known and name not in known:
             raise BadRequestError(name_fault("output", [name], known))
-        if (each.get("parameters") or {}).keys() & {"classification", "shared_memory_region"}:
-            raise BadRequestError(f"output {name!r}: classification and shared memory are not offered")
         found[name] = _flag(each, "binary_data", f"output {name!r}", default=default)
+        if not NOT_OFFERED.isdisjoint(each.get("parameters") or ()):
+            raise BadRequestError(f"output {name!r}: classification and shared memory are not offered")
     return found
 
 

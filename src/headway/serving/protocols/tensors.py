@@ -70,7 +70,7 @@ class SentTensor:
         array = _parser(self.name, self.dtype.name).from_json(self.document["data"])
         if array.shape == self.shape:
             return array
-        if array.ndim > 1 or array.size != self.size:
+        if array.size != self.size or (array.ndim > 1 and self.size):
             shape = list(self.shape)
             raise BadRequestError(f"input {self.name!r}: the shape {shape} and data of the shape {list(array.shape)}")
         return array.reshape(self.shape)
