@@ -213,16 +213,21 @@ def test_health_answers_while_the_model_works_and_metrics_count_it(replica, tmp_
         "version": 3,
     }
     metrics = requests.get(replica.url + "/metrics", timeout=2)
-    assert "headway_model_requests_in_flight 1\n" in metrics.text
     go.touch()
     work.join(10)
+    assert 'headway_model_requests_in_flight{protocol="any"} 1\n' in metrics.text
     after = requests.get(replica.url + "/metrics", timeout=2)
     assert after.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     lines = dict(line.rsplit(" ", 1) for line in after.text.splitlines() if not line.startswith("#"))
-    assert int(lines['headway_model_requests_total{code="200"}']) > 0
-    codes = sum(int(value) for key, value in lines.items() if key.startswith("headway_model_requests_total"))
-    assert codes == int(lines["headway_model_request_seconds_count"])
-    assert codes == int(lines['headway_model_request_seconds_bucket{le="+Inf"}'])
+    assert int(lines['headway_model_requests_total{protocol="any",code="200"}']) > 0
+    for protocol in ("any", "tensorflow"):
+        label = f'protocol="{protocol}"'
+        codes = sum(int(lines[key]) for key in lines if key.startswith(f"headway_model_requests_total{{{label}"))
+        assert codes == int(lines[f"headway_model_request_seconds_count{{{label}}}"])
+        assert codes == int(lines[f'headway_model_request_seconds_bucket{{{label},le="+Inf"}}'])
+    assert int(lines["headway_model_batch_rows_count"]) == int(lines['headway_model_batch_rows_bucket{le="+Inf"}']) > 0
+    assert lines['headway_model_execution{where="thread"}'] == "1"
+    assert lines['headway_model_execution{where="loop"}'] == "0"
 
 
 def test_a_body_of_many_megabytes(replica):
@@ -246,7 +251,7 @@ def test_a_body_of_many_megabytes(replica):
             "class Predictor:\n    def load(self):\n        raise OSError('no weights\\nhere')",
             "predict.py:3: OSError: no weights here",
         ),
-        ("model.onnx", "", "'onnx' cannot be served yet by this version"),
+        ("model.onnx", "", "model.onnx could not be read by ONNX Runtime"),
         ("notes.txt", "", "Nothing in the model directory can be served"),
     ],
 )

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import orjson
 import uvloop
 
+from headway.serving.protocols.base import Served
 from headway.serving.replica import Replica
 from headway.serving.screening import is_loopback
 from headway.serving.startup import (
@@ -23,19 +25,25 @@ from headway.serving.startup import (
     stop_event,
 )
 
+SWITCH_SECONDS = 0.0005
+"""How long the model's thread may keep the loop from running, and the other way round, where both run Python."""
 EXIT_CANNOT_LISTEN = 1
 EXIT_CANNOT_LOAD = 3
 QUIET_SECONDS = 1.0
 
 
 def parse(argv: Sequence[str] | None, environment: Mapping[str, str]) -> argparse.Namespace:
-    """The options; what is not given comes from HEADWAY_MODEL_DIR, HOST, PORT, HEADWAY_MODEL_NAME and _VERSION."""
+    """The options; what is not given comes from the environment, as ``docs/internals/serving.md`` lists it."""
     parser = argparse.ArgumentParser(prog="headway serve-model", description="Serve one model over HTTP.")
     parser.add_argument("--model-dir", type=Path, default=environment.get("HEADWAY_MODEL_DIR"))
     parser.add_argument("--host", default=environment.get("HOST") or "127.0.0.1")
     parser.add_argument("--port", type=int, default=environment.get("PORT") or "0")
     parser.add_argument("--name", default=environment.get("HEADWAY_MODEL_NAME") or "model")
     parser.add_argument("--version", type=int, default=environment.get("HEADWAY_MODEL_VERSION") or "1")
+    labels = environment.get("HEADWAY_MODEL_LABELS", "")
+    parser.add_argument("--labels", type=_labels, default=labels, help="names of this version, comma separated")
+    batching = environment.get("HEADWAY_BATCHING") or "{}"
+    parser.add_argument("--batching", type=read_batching, default=batching, help='{"max_rows": 256, "max_wait_ms": 0}')
     parser.add_argument("--grace", type=float, default=30.0, help="seconds to finish requests after SIGTERM")
     options = parser.parse_args(argv)
     if options.model_dir is None:
@@ -43,10 +51,33 @@ def parse(argv: Sequence[str] | None, environment: Mapping[str, str]) -> argpars
     return options
 
 
+def _labels(text: str) -> tuple[str, ...]:
+    return tuple(label for label in text.split(",") if label)
+
+
+def read_batching(text: str) -> dict[str, float]:
+    """The JSON of a :class:`headway.domain.deployments.Batching`, as arguments of a :class:`Replica`.
+
+    It is read by hand: the record's own module would take a replica 20 MB and a fifth of a second.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        given = orjson.loads(text)
+        rows, wait = given.get("max_rows", 256), given.get("max_wait_ms", 0.0)
+        if type(rows) is int and type(wait) in (int, float) and 1 <= rows <= 65_536 and 0 <= wait <= 1_000:
+            return {"max_rows": rows, "max_wait_ms": wait}
+    except (ValueError, AttributeError):
+        pass
+    raise argparse.ArgumentTypeError(f"{text[:100]!r} is not how requests are batched")
+
+
 async def serve(options: argparse.Namespace) -> int:
     """Load, listen, predict until SIGTERM. Answers the exit code."""
     stop = stop_event()
-    replica = Replica(options.model_dir, options.name, options.version, only_loopback=is_loopback(options.host))
+    served = Served(options.name, options.version, options.labels)
+    replica = Replica(options.model_dir, served, only_loopback=is_loopback(options.host), **options.batching)
     server = replica.server
     try:
         port = await server.start(options.host, options.port)
@@ -85,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv, os.environ)
     configure_logging()
     raise_descriptor_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
     return int(uvloop.run(serve(options)))
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds."""
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+"""Upper bounds in rows of a batch."""
 
 
 class RequestMetrics:
@@ -40,6 +42,30 @@ class RequestMetrics:
         lines.append(f"{prefix}_request_seconds_sum{_labels(labels)} {self._sum}")
         lines.append(f"{prefix}_request_seconds_count{_labels(labels)} {total}")
         return lines
+
+
+class BatchMetrics:
+    """How many rows were predicted at a time, and where."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(ROWS) + 1)
+        self._sum = 0
+
+    def observe(self, rows: int) -> None:
+        """One batch was predicted."""
+        self._counts[bisect_left(ROWS, rows)] += 1
+        self._sum += rows
+
+    def exposition(self, prefix: str, execution: str) -> bytes:
+        """All of it; ``execution`` is where batches are predicted now."""
+        lines, total = [f"# TYPE {prefix}_batch_rows histogram"], 0
+        for bound, count in zip([*map(str, ROWS), "+Inf"], self._counts, strict=True):
+            total += count
+            lines.append(f'{prefix}_batch_rows_bucket{{le="{bound}"}} {total}')
+        lines += [f"{prefix}_batch_rows_sum {self._sum}", f"{prefix}_batch_rows_count {total}"]
+        lines.append(f"# TYPE {prefix}_execution gauge")
+        lines += [f'{prefix}_execution{{where="{where}"}} {int(where == execution)}' for where in ("loop", "thread")]
+        return ("\n".join(lines) + "\n").encode()
 
 
 def _labels(labels: Mapping[str, str]) -> str:

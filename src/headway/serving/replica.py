@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from headway.serving.batching import Batcher
 from headway.serving.http.exchange import Exchange
 from headway.serving.http.messages import Request, Response, error_response, json_response
 from headway.serving.http.server import HttpServer
-from headway.serving.metrics import CONTENT_TYPE, RequestMetrics, exposition
-from headway.serving.protocols import tensorflow
-from headway.serving.protocols.tensorflow import Target
+from headway.serving.metrics import CONTENT_TYPE, BatchMetrics, RequestMetrics, exposition
+from headway.serving.pace import Pace
+from headway.serving.prediction import REQUEST_ID, RETRY, Prediction
+from headway.serving.protocols.base import BadRequestError, ModelState, Served, Target, Wire
+from headway.serving.protocols.paths import locate
+from headway.serving.protocols.registry import body_problem, wires
 from headway.serving.runtimes.base import LoadedModel
 from headway.serving.runtimes.registry import load_model
 from headway.serving.screening import (
-    body_problem,
     has_foreign_origin,
     method_problem,
     misdirected,
     names_another_host,
+    request_id,
+    timeout_of,
 )
+from headway.serving.warming import warm
 from headway.serving.worker import ModelWorker
 
-MAX_WAITING = 1024
-"""Predictions in the queue of the model's thread, beyond which a request is refused at once."""
-
 READ = ("GET", "HEAD")
+PREDICTING = frozenset({"predict", "classify", "regress"})
+DESCRIBING = frozenset({"status", "metadata", "ready", "live", "server"})
+PREFIX = "headway_model"
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What the screen found out about a head."""
+
+    path: str
+    target: Target | None = None
+    """None for ``/health`` and ``/metrics``."""
+    seconds: float | None = None
+    """How long the client waits."""
+    request_id: str | None = None
 
 
 class Replica:
@@ -33,94 +53,174 @@ class Replica:
 
     Args:
         model_dir: Where its files are.
-        name: As it is called in ``/v1/models/<name>``.
-        version: As it is called in ``…/versions/<version>``.
+        served: What it is called.
         only_loopback: Whether it listens on this machine alone, so that a request for another Host is an attack.
+        max_rows: Of a batch.
+        max_wait_ms: How long the first call of a batch waits for others.
     """
 
-    def __init__(self, model_dir: Path, name: str, version: int, *, only_loopback: bool) -> None:
-        self.model_dir, self.name, self.version = model_dir, name, version
-        self.only_loopback = only_loopback
+    def __init__(
+        self,
+        model_dir: Path,
+        served: Served,
+        *,
+        only_loopback: bool,
+        max_rows: int = 256,
+        max_wait_ms: float = 0.0,
+    ) -> None:
+        self.model_dir, self.served, self.only_loopback = model_dir, served, only_loopback
         self.worker = ModelWorker()
-        self.metrics = RequestMetrics()
-        self.server = HttpServer(self.handle, screen=self.screen)
+        self.server = HttpServer(self.handle, screen=self.screen, stable_screen=True)
         self.model: LoadedModel | None = None
         self.draining = False
+        self._max_rows, self._max_wait_ms = max_rows, max_wait_ms
+        self._wires = wires(served)
+        self._metrics = {name: RequestMetrics() for name in self._wires}
+        self._batches = BatchMetrics()
+        self._batcher: Batcher | None = None
 
     async def load(self) -> None:
-        """Load the model in the thread where it will predict.
+        """Load the model in the thread where it will predict, and see how quick it is.
 
         Raises:
             ModelLoadError, MissingExtraError: See :func:`headway.serving.runtimes.registry.load_model`.
         """
-        self.model = await self.worker.run(lambda: load_model(self.model_dir))
+        model, pace = await self.worker.run(self._loaded)
+        self._batcher = Batcher(
+            model,
+            self.worker,
+            pace,
+            max_rows=self._max_rows,
+            max_wait_ms=self._max_wait_ms,
+            observe=self._batches.observe,
+        )
+        self.model = model
+
+    def _loaded(self) -> tuple[LoadedModel, Pace]:
+        model = load_model(self.model_dir)
+        # Code of users may mind its thread (a SQLite connection, a CUDA context); so may a runtime that says so.
+        pace = Pace(pinned=model.signature is None or bool(model.metadata.get("thread")))
+        warm(model, pace)
+        return model, pace
+
+    # From the head alone.
 
     def screen(self, request: Request) -> Response | None:
-        """Refuse by the head alone."""
+        """Refuse by the head alone; otherwise the request's context is its :class:`Aim`."""
         if has_foreign_origin(request) or (self.only_loopback and names_another_host(request)):
             return misdirected()
-        if request.path in ("/health", "/metrics"):
-            return method_problem(request, READ)
-        target = request.context = tensorflow.locate(request.path)
-        if target is None:
-            return error_response(404, f"Malformed request: {request.method} {request.path}")
-        return self._wrong_target(target) or _wrong_verb(request, target)
+        identity = request_id(request)
+        problem = self._aim(request, identity)
+        if problem is not None and identity is not None:
+            problem.headers = (*problem.headers, (REQUEST_ID, identity))
+        return problem
 
-    def _wrong_target(self, target: Target) -> Response | None:
-        if target.label is not None:
-            return error_response(404, f"Unrecognized servable version label: {target.label}")
-        if target.endpoint or (target.model == self.name and target.version in (None, self.version)):
-            return None
-        if target.version is None:
-            return error_response(404, f"Servable not found for request: Latest({target.model})")
-        return error_response(404, f"Servable not found for request: Specific({target.model}, {target.version})")
+    def _aim(self, request: Request, identity: str | None) -> Response | None:
+        path = request.path
+        if path in ("/health", "/metrics"):
+            request.context = Aim(path, request_id=identity)
+            return method_problem(request, READ)
+        target = locate(path)
+        if target is None:
+            return error_response(404, f"Malformed request: {request.method} {path}")
+        wire = self._wires[target.protocol]
+        problem = self._wrong_target(target, wire) or _wrong_verb(request, target, wire)
+        if problem is not None:
+            return problem
+        try:
+            seconds = timeout_of(request)
+        except ValueError as error:
+            return wire.fail(400, str(error))
+        request.context = Aim(path, target, seconds, identity)
+        return None
+
+    def _wrong_target(self, target: Target, wire: Wire) -> Response | None:
+        served = self.served
+        if target.deployment is None:
+            # Below a deployment's path the gateway has found version and label, by the newest that is known of them.
+            if target.label is not None and target.label not in served.labels:
+                return wire.fail(404, f"Unrecognized servable version label: {target.label}")
+            if target.model and target.model != served.name:
+                which = f"Latest({target.model})" if target.version is None else f"Specific({target.model}, "
+                text = which if target.version is None else f"{which}{target.version})"
+                return wire.fail(404, f"Servable not found for request: {text}")
+        if target.version not in (None, served.version):
+            return wire.fail(404, f"Servable not found for request: Specific({served.name}, {target.version})")
+        return None
+
+    # Answering.
 
     def handle(self, exchange: Exchange) -> None:
-        self.server.answer_later(exchange, self.answer(exchange.request))
+        """Answer, or have it predicted with what else arrives in this turn of the loop."""
+        aim: Aim = exchange.request.context
+        target = aim.target
+        if target is None:
+            self._answer(exchange, aim, self._health() if aim.path == "/health" else self._exposition())
+            return
+        if target.verb in DESCRIBING:
+            wire = self._wires[target.protocol]
+            self._answer(exchange, aim, wire.describe(target, self._described(), self._state()))
+        else:
+            self._predict(exchange, aim, target)
 
-    async def answer(self, request: Request) -> Response:
-        if request.path == "/health":
-            return self._health()
-        if request.path == "/metrics":
-            text = exposition("headway_model", [(self.metrics, {})], self.server.refused)
-            return Response(200, text, content_type=CONTENT_TYPE)
-        target: Target = request.context
-        if target.verb == "status":
-            return tensorflow.status_response([(self.version, "LOADING" if self.model is None else "AVAILABLE")])
+    def _answer(self, exchange: Exchange, aim: Aim, response: Response) -> None:
+        if aim.request_id is not None:
+            response.headers = (*response.headers, (REQUEST_ID, aim.request_id))
+        exchange.respond(response)
+
+    def _predict(self, exchange: Exchange, aim: Aim, target: Target) -> None:
+        model, batcher = self.model, self._batcher
+        wire = self._wires[target.protocol]
+        if model is None or batcher is None:
+            self._answer(exchange, aim, wire.fail(503, "The model is being loaded.", headers=RETRY))
+            return
+        metrics = self._metrics[target.protocol]
+        prediction = Prediction(exchange, model, wire, metrics, aim.seconds, aim.request_id)
+        if batcher.full:
+            prediction.refuse(503, "Too many predictions are waiting.", headers=RETRY)
+            return
+        try:
+            call = wire.read(model, exchange.request, target)
+        except BadRequestError as error:
+            prediction.wire = error.wire or wire
+            prediction.refuse(error.status, str(error))
+            return
+        prediction.call, prediction.wire = call, call.wire or wire
+        batcher.submit(prediction)
+
+    def _state(self) -> ModelState:
         if self.model is None:
-            return error_response(503, "The model is being loaded.", headers=(("Retry-After", "1"),))
-        if target.verb == "metadata":
-            return self._metadata(self.model)
-        return await self._predict(self.model, request.body)
+            return ModelState.LOADING
+        return ModelState.UNLOADING if self.draining else ModelState.AVAILABLE
 
     def _health(self) -> Response:
         state = "loading" if self.model is None else "draining" if self.draining else "ok"
-        body = {"status": state, "model": self.name, "version": self.version}
+        body = {"status": state, "model": self.served.name, "version": self.served.version}
         return json_response(200 if state == "ok" else 503, body)
 
-    def _metadata(self, model: LoadedModel) -> Response:
-        spec = {"name": self.name, "signature_name": "", "version": str(self.version)}
-        return json_response(200, {"model_spec": spec, "metadata": dict(model.metadata)})
+    def _exposition(self) -> Response:
+        parts = [(metrics, {"protocol": name}) for name, metrics in self._metrics.items()]
+        text = exposition(PREFIX, parts, self.server.refused)
+        return Response(200, text + self._batches.exposition(PREFIX, self._execution()), content_type=CONTENT_TYPE)
 
-    async def _predict(self, model: LoadedModel, body: bytes) -> Response:
-        started = time.perf_counter()
-        code = 499  # as nginx counts it: the client left
-        self.metrics.in_flight += 1
-        try:
-            if self.worker.waiting >= MAX_WAITING:
-                response = error_response(503, "Too many predictions are waiting.", headers=(("Retry-After", "1"),))
-            else:
-                response = await self.worker.run(lambda: tensorflow.answer(model, body))
-            code = response.status
-            return response
-        finally:
-            self.metrics.in_flight -= 1
-            self.metrics.observe(code, time.perf_counter() - started)
+    def _execution(self) -> str:
+        return "thread" if self._batcher is None else self._batcher.pace.execution
+
+    def _described(self) -> LoadedModel | None:
+        return None if self.model is None else Described(self.model, self._execution())
 
 
-def _wrong_verb(request: Request, target: Target) -> Response | None:
-    if target.verb in ("status", "metadata"):
+class Described:
+    """A model, and where it is called now."""
+
+    def __init__(self, model: LoadedModel, execution: str) -> None:
+        self.signature, self.batch, self.predict = model.signature, model.batch, model.predict
+        self.metadata: Mapping[str, Any] = {**model.metadata, "execution": execution}
+
+
+def _wrong_verb(request: Request, target: Target, wire: Wire) -> Response | None:
+    if target.verb in DESCRIBING:
         return method_problem(request, READ)
-    if target.verb != "predict":
-        return error_response(400, f"The verb {target.verb!r} is not offered; use ':predict'.")
-    return method_problem(request, ("POST",)) or body_problem(request)
+    if target.verb not in PREDICTING:
+        return wire.fail(400, f"The verb {target.verb[:50]!r} is not offered; use ':predict'.")
+    return method_problem(request, ("POST",)) or body_problem(request, target, wire)

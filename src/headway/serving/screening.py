@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 
 from headway.serving.http.messages import Request, Response, error_response
+
+LONGEST_ID = 128
+VISIBLE = bytes(range(0x21, 0x7F))
 
 
 def is_loopback(host: str) -> bool:
@@ -62,3 +66,29 @@ def method_problem(request: Request, allowed: tuple[str, ...]) -> Response | Non
         return None
     text = f"{request.method} is not offered here."
     return error_response(405, text, headers=(("Allow", ", ".join(allowed)),))
+
+
+def request_id(request: Request) -> str | None:
+    """The client's name for a request, if it is 1 to 128 visible ASCII characters."""
+    found = request.header(b"x-request-id")
+    if found is None or not 1 <= len(found) <= LONGEST_ID or found.translate(None, VISIBLE):
+        return None
+    return found.decode("ascii")
+
+
+def timeout_of(request: Request) -> float | None:
+    """The seconds that a client waits for its answer, from ``X-Request-Timeout``.
+
+    Raises:
+        ValueError: It is not a positive number.
+    """
+    found = request.header(b"x-request-timeout")
+    if found is None:
+        return None
+    try:
+        seconds = float(found)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError("X-Request-Timeout is a positive number of seconds.")
+    return seconds

@@ -1,7 +1,7 @@
 """The one thread that a model lives in.
 
-It is loaded there and every prediction runs there, so that the event loop stays free to answer health checks, and a model
-that minds its thread (a SQLite connection, a CUDA context) is content.
+It is loaded there, and predicts there whenever it is not known to be quick, so that the event loop stays free to answer
+health checks, and a model that minds its thread (a SQLite connection, a CUDA context) is content.
 """
 
 from __future__ import annotations
@@ -14,51 +14,49 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
-_Call = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+Done = Callable[[Any, "BaseException | None"], None]
+"""Told what a call returned, or what it raised, in the loop's thread."""
 
 
 class ModelWorker:
     """Runs calls one after the other. The thread is a daemon: a call that never returns does not keep the process."""
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Callable[[], Any], Done]] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        self.waiting = 0
-        """Calls that were asked for and have not ended."""
         threading.Thread(target=self._work, name="headway-model", daemon=True).start()
 
+    def submit(self, call: Callable[[], Any], done: Done) -> None:
+        """Make a call in the thread and tell ``done`` its outcome in the loop's."""
+        self._calls.put((call, done))
+
     async def run(self, call: Callable[[], T]) -> T:
-        """What ``call`` returns or raises. Cancelled while it waits in the queue, it is never made."""
+        """What ``call`` returns or raises."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self.waiting += 1
-        self._calls.put((call, future))
-        try:
-            return cast(T, await future)
-        except asyncio.CancelledError:
-            future.cancel()
-            raise
+
+        def done(result: Any, error: BaseException | None) -> None:
+            if future.cancelled():
+                return
+            if isinstance(error, StopIteration):
+                future.set_exception(RuntimeError(f"StopIteration: {error}"))
+            elif error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self.submit(call, done)
+        return cast(T, await future)
 
     def _work(self) -> None:
         while True:
-            call, future = self._calls.get()
+            call, done = self._calls.get()
             result, error = None, None
-            if not future.cancelled():
-                try:
-                    result = call()
-                except BaseException as raised:  # noqa: BLE001  # handed to the caller
-                    error = raised
             try:
-                self._loop.call_soon_threadsafe(self._done, future, result, error)
+                result = call()
+            except BaseException as raised:  # noqa: BLE001  # handed to the caller
+                error = raised
+            try:
+                self._loop.call_soon_threadsafe(done, result, error)
             except RuntimeError:
                 return  # the loop has ended
-
-    def _done(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-        self.waiting -= 1
-        if future.cancelled():
-            return
-        if error is None:
-            future.set_result(result)
-        elif isinstance(error, StopIteration):
-            future.set_exception(RuntimeError(f"StopIteration: {error}"))
-        else:
-            future.set_exception(error)
+            del call, done, result, error

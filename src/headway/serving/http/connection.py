@@ -50,7 +50,8 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         host = str(peer[0]) if isinstance(peer, tuple) and peer else ""
-        self.reader = RequestReader(self, self.server.screen, self.limits, self.server.budget, host)
+        server = self.server
+        self.reader = RequestReader(self, server.screen, server.heads, self.limits, server.budget, host)
         self.server.opened(self)
         self._wait(self.limits.head_time)
 

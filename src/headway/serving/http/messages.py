@@ -62,6 +62,14 @@ class Request:
         self.context: Any = None
         """For the application: what its screen found out about the head."""
 
+    def blank(self) -> Request:
+        """The same head again, without a body; headers and context are shared."""
+        other = Request.__new__(Request)
+        other.method, other.target, other.path, other.query = self.method, self.target, self.path, self.query
+        other.version, other.headers, other.peer = self.version, self.headers, self.peer
+        other.body, other.close, other.answer, other.context = b"", self.close, self.answer, self.context
+        return other
+
     def values(self, name: bytes) -> list[bytes]:
         """Every value of a header, in order."""
         return [value for found, value in self.headers if found == name]

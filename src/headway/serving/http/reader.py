@@ -13,6 +13,7 @@ from typing import Protocol
 
 import httptools
 
+from headway.serving.http.heads import END, LONGEST, KnownHeads
 from headway.serving.http.limits import MIB, BodyBudget, Limits
 from headway.serving.http.messages import Request, Response, error_response
 
@@ -57,14 +58,19 @@ class Phase(Enum):
 class RequestReader:
     """Parses one connection. ``feed`` raises :class:`Refusal` once; nothing may be fed after that."""
 
-    def __init__(self, sink: Sink, screen: Screen, limits: Limits, budget: BodyBudget, peer: str) -> None:
-        self.sink, self.screen, self.limits, self.budget, self.peer = sink, screen, limits, budget, peer
+    def __init__(
+        self, sink: Sink, screen: Screen, heads: KnownHeads, limits: Limits, budget: BodyBudget, peer: str
+    ) -> None:
+        self.sink, self.screen, self.heads, self.peer = sink, screen, heads, peer
+        self.limits, self.budget = limits, budget
         self.phase = Phase.IDLE
         self.held = 0
         """Bytes of the budget that the unfinished request holds."""
         self._parser = httptools.HttpRequestParser(self)
         self._closing = False
         self._begun = 0
+        self._first: Request | None = None
+        """The first request whose head was parsed in this turn."""
         self._begin()
 
     def _begin(self) -> None:
@@ -72,7 +78,7 @@ class RequestReader:
         self._headers: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None
         self._chunks: list[bytes] = []
-        self._size = self._head_size = self._raw = 0
+        self._size = self._head_size = self._told = self._raw = 0
 
     def feed(self, data: bytes) -> None:
         """Read on.
@@ -82,6 +88,38 @@ class RequestReader:
         """
         if self._closing:
             raise refuse(400, "Data follows a request that asked to close the connection.")
+        if self.phase is not Phase.IDLE:
+            self._parse(data)
+            return
+        start = self._read_known(data)
+        if start < len(data):
+            self._first = None
+            self._parse(data[start:] if start else data)
+            if self._first is not None:
+                self.heads.keep(data, start, self._first)
+
+    def _read_known(self, data: bytes) -> int:
+        """Read whole requests whose heads are known; answers where the first one begins that is not."""
+        start, size = 0, len(data)
+        while start < size:
+            end = data.find(END, start, start + LONGEST) + len(END)
+            found = self.heads.find(data[start:end]) if end >= len(END) else None
+            if found is None or end + found[1] > size:
+                break
+            known, length = found
+            request = known.blank()
+            request.peer = self.peer
+            if not self.heads.stable:
+                request.answer, request.context = None, None
+                request.answer = self.screen(request)
+            start = end + length
+            if length and request.answer is None:
+                self._take(length)
+                request.body = data[end:start]
+            self.sink.request_read(request)
+        return start
+
+    def _parse(self, data: bytes) -> None:
         begun = self._begun
         self._count_framing(len(data))
         try:
@@ -118,7 +156,7 @@ class RequestReader:
         head += [b"%b: %b\r\n" % pair for pair in self._headers if pair[0] not in (b"upgrade", b"connection")]
         self._parser = httptools.HttpRequestParser(self)
         self._give_back()
-        self.feed(b"".join([*head, b"connection: close\r\n\r\n", rest]))
+        self._parse(b"".join([*head, b"connection: close\r\n\r\n", rest]))
 
     # What httptools calls, in this order.
 
@@ -131,18 +169,18 @@ class RequestReader:
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._head_size = max(self._head_size, len(self._url))
+        self._told += len(url)
+        self._head_size = max(self._head_size, self._told)
         self._check_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.phase is not Phase.HEAD:
             return  # a trailer: never merged into the headers
         self._headers.append((name.lower(), value.rstrip()))
-        self._head_size = max(self._head_size, self._known_head())
+        self._told += len(name) + len(value) + 4
+        if self._told > self._head_size:
+            self._head_size = self._told
         self._check_head()
-
-    def _known_head(self) -> int:
-        return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
 
     def _check_head(self) -> None:
         if self._head_size > self.limits.head or len(self._headers) > self.limits.headers:
@@ -157,6 +195,8 @@ class RequestReader:
             return
         request.answer = self.screen(request)
         self._expect(request)
+        if self._first is None:
+            self._first = request
 
     def _new_request(self) -> Request:
         method = self._parser.get_method().decode("ascii")
@@ -203,8 +243,7 @@ class RequestReader:
         assert self._request is not None
         if self._request.answer is not None:
             return
-        if not self.budget.take(len(data)):
-            raise Refusal(error_response(503, "Too much is being sent at once.", headers=(("Retry-After", "1"),)))
+        self._take(len(data))
         self.held += len(data)
         self._chunks.append(data)
 
@@ -218,6 +257,10 @@ class RequestReader:
         self.held, self._chunks = 0, []
         self.phase = Phase.IDLE
         self.sink.request_read(request)
+
+    def _take(self, count: int) -> None:
+        if not self.budget.take(count):
+            raise Refusal(error_response(503, "Too much is being sent at once.", headers=(("Retry-After", "1"),)))
 
     def _give_back(self) -> None:
         self.budget.give(self.held)

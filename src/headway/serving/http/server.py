@@ -10,6 +10,7 @@ from typing import Any
 
 from headway.serving.http.connection import Connection
 from headway.serving.http.exchange import Exchange
+from headway.serving.http.heads import KnownHeads
 from headway.serving.http.limits import BodyBudget, Limits
 from headway.serving.http.messages import Request, Response, ResponseEncoder, error_response
 from headway.serving.http.reader import Screen
@@ -34,13 +35,23 @@ class HttpServer:
         handler: Answers a request. What it raises is logged and answered with 500. Of one connection at most
             ``limits.pipelined`` requests are with it at a time.
         screen: Looks at each head before the body is read; must be quick.
+        stable_screen: Whether the screen says the same of the same head, whenever and whoever sends it; it is asked once
+            for such a head then, and its requests share their context.
         limits: What a client may cost.
     """
 
-    def __init__(self, handler: Handler, *, screen: Screen = admit_all, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        screen: Screen = admit_all,
+        stable_screen: bool = False,
+        limits: Limits | None = None,
+    ) -> None:
         self.handler = handler
         self.screen = screen
         self.limits = limits or Limits()
+        self.heads = KnownHeads(self.limits.body, stable=stable_screen)
         self.budget = BodyBudget(self.limits.buffered)
         self.connections: set[Connection] = set()
         self.refused: Counter[int] = Counter()

@@ -1,0 +1,58 @@
+"""Heads that were read before: clients send the same one over and over, and the parser would say the same of it.
+
+A head is looked up by all of its bytes, so that what is found is what the strict parser made of these very bytes at the same
+place: the beginning of a message. Only the simplest framing is kept (HTTP/1.1, no or one plain length, nothing after it).
+"""
+
+from __future__ import annotations
+
+from headway.serving.http.messages import Request
+
+LONGEST = 1024
+"""Bytes of a head that is kept."""
+MANY = 1024
+"""Heads that are kept; then all are forgotten, so that nobody can fill them for good."""
+LARGEST_BODY = 1024 * 1024
+END = b"\r\n\r\n"
+
+_UNFIT = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"x-request-id", b"x-request-timeout"})
+"""Headers that change what follows a head, or that differ in every request."""
+
+
+class KnownHeads:
+    """What was made of heads, for all connections of a server."""
+
+    def __init__(self, largest_body: int, *, stable: bool) -> None:
+        self.stable = stable
+        """Whether the screen's verdict is kept too."""
+        self._largest_body = min(largest_body, LARGEST_BODY)
+        self._known: dict[bytes, tuple[Request, int]] = {}
+
+    def find(self, head: bytes) -> tuple[Request, int] | None:
+        """The request that these bytes began last time, and the length of its body."""
+        return self._known.get(head)
+
+    def keep(self, data: bytes, start: int, request: Request) -> None:
+        """Keep what the parser made of the message at ``start``, if it is simple enough."""
+        end = data.find(END, start, start + LONGEST)
+        if end < 0 or request.version != "1.1" or request.close or not b"A" <= data[start : start + 1] <= b"Z":
+            return
+        head = data[start : end + len(END)]
+        length = int(request.header(b"content-length") or 0)
+        if length > self._largest_body or not (_is_line_by_line(head, request) and _is_simple(request)):
+            return
+        if len(self._known) >= MANY:
+            self._known.clear()
+        self._known[head] = (request.blank(), length)
+
+
+def _is_line_by_line(head: bytes, request: Request) -> bool:
+    """Whether the head has a line for each header and no other: then it ends where it seems to end."""
+    return head.count(b"\n") == head.count(b"\r\n") == len(request.headers) + 2
+
+
+def _is_simple(request: Request) -> bool:
+    for name, value in request.headers:
+        if name in _UNFIT or (name == b"connection" and value.lower() != b"keep-alive"):
+            return False
+    return True

@@ -1,0 +1,109 @@
+"""One request for a prediction, from the call that was read to the answer that is written."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from headway.serving.encoding import EncodingError
+from headway.serving.http.exchange import Exchange
+from headway.serving.http.messages import Headers, Response
+from headway.serving.metrics import RequestMetrics
+from headway.serving.protocols.base import Call, Wire
+
+if TYPE_CHECKING:
+    from headway.serving.runtimes.base import LoadedModel
+
+log = logging.getLogger(__name__)
+
+RETRY: Headers = (("Retry-After", "1"),)
+REQUEST_ID = "X-Request-Id"
+CLIENT_LEFT = 499
+NEVER = float("inf")
+
+
+class Prediction:
+    """Waits in a batcher, and answers its exchange once.
+
+    Args:
+        exchange: Where the answer goes.
+        model: Who predicts.
+        wire: The protocol of the answer; another one where the body says so.
+        metrics: Told of the answer.
+        seconds: How long its client waits; None for as long as it takes.
+        request_id: The client's, for the answer.
+    """
+
+    __slots__ = ("_deadline", "_metrics", "_model", "_request_id", "_started", "call", "exchange", "wire")
+
+    call: Call
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        model: LoadedModel,
+        wire: Wire,
+        metrics: RequestMetrics,
+        seconds: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.exchange = exchange
+        self.wire = wire
+        self._model = model
+        self._metrics = metrics
+        self._request_id = request_id
+        self._started = time.perf_counter()
+        self._deadline = NEVER if seconds is None else self._started + seconds
+        metrics.in_flight += 1
+        exchange.when_gone(self._left)
+
+    def wanted(self) -> bool:
+        """Whether it is worth predicting; a deadline that has passed is answered here."""
+        exchange = self.exchange
+        if exchange.gone or exchange.response is not None:
+            return False
+        if self._deadline is not NEVER and time.perf_counter() >= self._deadline:
+            self.refuse(504, "The deadline of this request passed before it was predicted.")
+            return False
+        return True
+
+    def finish(self, result: object) -> None:
+        if self.exchange.gone or self.exchange.response is not None:
+            return
+        try:
+            response = self.wire.write(self._model, self.call, result)
+        except EncodingError as error:
+            log.error("%s", error)
+            response = self.wire.fail(500, str(error))
+        except Exception as error:  # what a model answers is open
+            log.exception("An answer could not be written")
+            response = self.wire.fail(500, f"The model's answer could not be written: {type(error).__name__}: {error}")
+        self.answer(response)
+
+    def fail(self, error: BaseException) -> None:
+        if isinstance(error, (ValueError, TypeError)):
+            log.info("The model refused a request", exc_info=error)
+            self.refuse(400, str(error) or type(error).__name__)
+        else:
+            log.error("The model failed", exc_info=error)
+            self.refuse(500, f"{type(error).__name__}: {error}")
+
+    def refuse(self, status: int, text: str, *, headers: Headers = ()) -> None:
+        """Answer with an error of the protocol."""
+        if self.exchange.response is None and not self.exchange.gone:
+            self.answer(self.wire.fail(status, text, headers=headers))
+
+    def answer(self, response: Response) -> None:
+        """Answer, once."""
+        self._count(response.status)
+        if self._request_id is not None:
+            response.headers = (*response.headers, (REQUEST_ID, self._request_id))
+        self.exchange.respond(response)
+
+    def _left(self) -> None:
+        self._count(CLIENT_LEFT)
+
+    def _count(self, code: int) -> None:
+        self._metrics.in_flight -= 1
+        self._metrics.observe(code, time.perf_counter() - self._started)
