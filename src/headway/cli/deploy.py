@@ -6,6 +6,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headway.cli import deploy_bench, deploy_show, deploy_update
+from headway.cli.deploy_options import (
+    BATCHING_WORDS,
+    GUARD_WORDS,
+    BatchingOption,
+    DeadlineOption,
+    EnvOption,
+    GuardOption,
+    IdleOption,
+    MaxReplicasOption,
+    MaxWaitingOption,
+    MinReplicasOption,
+    NameArgument,
+    StickyOption,
+    TargetOption,
+    WaitOption,
+    rules_of,
+    scaling_of,
+)
 from headway.cli.following import print_logs
 from headway.cli.options import (
     AttemptOption,
@@ -21,15 +40,13 @@ from headway.cli.options import (
     connected,
     pairs,
 )
-from headway.cli.output import print_fields, print_json, print_page, print_table, say
+from headway.cli.output import print_json, print_page, print_table, say
 
 if TYPE_CHECKING:
     from headway.domain.deployments import Deployment
     from headway.sdk.client import Client
 
 app = typer.Typer(help="Deployments: models behind an endpoint.", no_args_is_help=True)
-NameArgument = Annotated[str, typer.Argument(help="Deployment id or name.")]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Return once it has got there.")]
 
 
 @app.command("create")
@@ -38,11 +55,18 @@ def create(
     model: Annotated[
         str, typer.Option("--model", "-m", help="models:/NAME/3, models:/NAME@alias, NAME:v3, NAME, or a version's id.")
     ],
-    replicas: Annotated[int, typer.Option("--replicas", help="How many processes serve it.")] = 1,
+    replicas: Annotated[int | None, typer.Option("--replicas", help="How many processes serve it.")] = None,
+    min_replicas: MinReplicasOption = None,
+    max_replicas: MaxReplicasOption = None,
+    target_in_flight: TargetOption = None,
+    idle_seconds: IdleOption = None,
     instance_type: Annotated[str | None, typer.Option("--instance-type", help="A named size of machine.")] = None,
-    env: Annotated[
-        list[str] | None, typer.Option("--env", "-e", metavar="KEY=VALUE", help="A variable; KEY alone passes it on.")
-    ] = None,
+    env: EnvOption = None,
+    sticky: StickyOption = None,
+    guard: GuardOption = None,
+    batching: BatchingOption = None,
+    deadline: DeadlineOption = None,
+    max_waiting: MaxWaitingOption = None,
     public: Annotated[bool, typer.Option("--public", help="Answer predictions without a token.")] = False,
     no_start: Annotated[bool, typer.Option("--no-start", help="Record it; `headway deploy start` starts it.")] = False,
     wait: WaitOption = False,
@@ -52,14 +76,20 @@ def create(
 ) -> None:
     """Put a model version behind an endpoint."""
     fields: dict[str, Any] = {
+        "replicas": replicas,
+        "scaling": scaling_of(min_replicas, max_replicas, target_in_flight, idle_seconds),
         "instance_type": instance_type,
         "environment": pairs(env or [], "--env") or None,
         "public": public or None,
         "start": False if no_start else None,
+        "sticky": sticky,
+        "guard": None if guard is None else rules_of(guard, "--guard", GUARD_WORDS),
+        "batching": None if batching is None else rules_of(batching, "--batching", BATCHING_WORDS),
+        "deadline_seconds": deadline,
+        "max_waiting": max_waiting,
     }
-    given = {key: value for key, value in fields.items() if value is not None}
     with connected(project) as client:
-        found = client.deployments.create(name, model, replicas=replicas, **given)
+        found = client.deployments.create(name, model, **fields)
         found = _settled(client, found, "running", wait, timeout)
     _answer(found, as_json)
 
@@ -77,38 +107,16 @@ def list_all(
     if as_json:
         print_page(found)
         return
-    rows = [(d.id, d.name, d.state, d.replica_count, _served(d), d.created_at, d.endpoint) for d in found]
-    print_table(("ID", "NAME", "STATE", "REPLICAS", "MODEL", "AGE", "ENDPOINT"), rows, empty="No deployments.")
+    rows = [
+        (d.id, d.name, d.state, d.revision, d.replica_count, deploy_update.spec_text(d), d.created_at, d.endpoint)
+        for d in found
+    ]
+    columns = ("ID", "NAME", "STATE", "REVISION", "REPLICAS", "SERVES", "AGE", "ENDPOINT")
+    print_table(columns, rows, empty="No deployments.")
 
 
-def _served(deployment: Deployment) -> str:
-    return ", ".join(f"{version.model}:v{version.version}" for version in deployment.versions)
-
-
-@app.command("show")
-def show(deployment: NameArgument, project: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Show a deployment and its replicas."""
-    with connected(project) as client:
-        found = client.deployments.get(deployment)
-    if as_json:
-        print_json(found)
-        return
-    print_fields(
-        {
-            "id": found.id,
-            "name": found.name,
-            "state": found.state,
-            "reason": found.reason,
-            "model": _served(found),
-            "endpoint": found.endpoint,
-            "public": "yes" if found.public else "no",
-            "created": found.created_at,
-        }
-    )
-    if found.replicas:
-        say()
-        rows = [(replica.name, replica.phase, replica.address, replica.reason) for replica in found.replicas]
-        print_table(("REPLICA", "PHASE", "ADDRESS", "REASON"), rows, empty="")
+deploy_show.register(app)
+deploy_update.register(app)
 
 
 @app.command("start")
@@ -168,6 +176,9 @@ def logs(
     with connected(project) as client:
         rows = client.deployments.logs(deployment, follow=follow, replica=replica, tail=tail, attempt=attempt)
         print_logs(rows, as_json)
+
+
+deploy_bench.register(app)
 
 
 def _settled(client: Client, found: Deployment, state: str, wait: bool, timeout: float | None) -> Deployment:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from headway.config import Connection
 from headway.domain.base import parse_request
 from headway.domain.deployments import Deployment, DeploymentCreate, DeploymentState, Scaling
 from headway.domain.events import Event
@@ -301,9 +302,14 @@ class Deployments(DeploymentRevisions):
     def plan(self, deployment: str, options: BenchOptions, *, project: str | None = None) -> LoadPlan:
         """The load that :meth:`bench` would run. Each body is sent once, so that what is refused is known beforehand."""
         address, bodies = prepare(self, deployment, options, project=project)
-        connection = self._session.connection
+        connection = self.connection
         headers = endpoint_headers(connection.url, connection.token, address)
         return LoadPlan(address, headers, bodies, options.rate, options.seconds, options.connections, options.timeout)
+
+    @property
+    def connection(self) -> Connection:
+        """The server and the token that are asked with."""
+        return self._session.connection
 
     def endpoint(self, deployment: str, *, project: str | None = None) -> Endpoint:
         """Where a deployment is asked."""

@@ -120,17 +120,19 @@ class DeploymentRevisions(Resource):
         self,
         deployment: str,
         *,
-        since: datetime | timedelta | float = 3600.0,
+        since: datetime | timedelta | float | None = None,
+        windows: int | None = None,
         project: str | None = None,
     ) -> DeploymentTraffic:
         """Its requests: rate, errors, latencies, by version, by replica and over time, as its gateways saw them.
 
         Args:
             deployment: Id or name.
-            since: Seconds back from now, or a moment; at most a day back is kept.
+            since: Seconds back from now, or a moment; the last 5 minutes without it. A day is kept.
+            windows: In how many pieces at most the time is told, up to 1000.
             project: Of a name; the client's own without it.
         """
-        query = {"since": moment_of(since)}
+        query = {"since": None if since is None else moment_of(since), "windows": windows}
         return self._session.get(DeploymentTraffic, self._of(deployment, project, "traffic"), query)
 
     def _of(self, deployment: str, project: str | None, *more: str) -> str:

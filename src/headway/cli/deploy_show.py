@@ -1,0 +1,192 @@
+"""headway deploy show, metrics: the page of truth of a deployment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headway.cli.deploy_options import NameArgument, seconds_of
+from headway.cli.deploy_update import share_text, spec_text
+from headway.cli.options import JsonOption, ProjectOption, connected
+from headway.cli.output import local_time, print_fields, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from headway.domain.deployments import Deployment, Revision
+    from headway.domain.traffic import DeploymentTraffic, VersionTraffic
+    from headway.sdk.client import Client
+
+LATELY = 60.0
+"""Seconds over which ``show`` tells rates and latencies."""
+DESCRIBE_SECONDS = 2.0
+TRAFFIC_COLUMNS = ("REQUESTS/S", "ERRORS", "P50", "P95", "P99", "IN FLIGHT")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("show")(show)
+    app.command("metrics")(metrics)
+
+
+def show(deployment: NameArgument, project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Show a deployment: its revision, weights, replicas with states and reasons, and its traffic of the last minute."""
+    with connected(project) as client:
+        found = client.deployments.get(deployment)
+        pending = client.deployments.revision(found.id, found.pending) if found.pending is not None else None
+        traffic = _lately(client, found)
+        executions = _executions(client, found)
+    if as_json:
+        more = {"pending_revision": _dumped(pending), "traffic": _dumped(traffic), "execution": executions}
+        print_json({**found.model_dump(mode="json"), **more})
+        return
+    print_fields(_fields(found, pending))
+    say()
+    _print_versions(found, traffic, executions)
+    if found.replicas:
+        say()
+        rows = [(replica.name, replica.phase, replica.address, replica.reason) for replica in found.replicas]
+        print_table(("REPLICA", "PHASE", "ADDRESS", "REASON"), rows, empty="")
+
+
+def metrics(
+    deployment: NameArgument,
+    since: Annotated[str, typer.Option("--since", help="How far back: 30s, 5m, 1h; a day is kept.")] = "5m",
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show requests, errors and latencies by version, by replica, and over time."""
+    back = seconds_of(since, "--since")
+    with connected(project) as client:
+        found = client.deployments.metrics(deployment, since=back)
+    if as_json:
+        print_json(found)
+        return
+    print_fields(
+        {
+            "since": found.since,
+            "until": found.until,
+            "requests": found.total.requests,
+            "waiting": found.waiting or None,
+            "codes": ", ".join(f"{code}: {count}" for code, count in found.total.codes.items()),
+        }
+    )
+    _print_traffic("VERSION", [(each.version, each) for each in found.versions], "No requests.")
+    if found.replicas:
+        _print_traffic("REPLICA", [(each.replica_id or "none", each) for each in found.replicas], "")
+    if found.windows:
+        say()
+        rows = [
+            (local_time(window.start), each.version, each.requests, *_numbers(each)[1:5])
+            for window in found.windows
+            for each in window.versions
+        ]
+        print_table(("TIME", "VERSION", "REQUESTS", "ERRORS", "P50", "P95", "P99"), rows, empty="")
+
+
+def _print_traffic(heading: str, lines: list[tuple[str, VersionTraffic]], empty: str) -> None:
+    say()
+    rows = [(name, each.requests, *_numbers(each)) for name, each in lines]
+    print_table((heading, "REQUESTS", *TRAFFIC_COLUMNS), rows, empty=empty)
+
+
+def _numbers(traffic: VersionTraffic) -> tuple[str, ...]:
+    """The cells under :data:`TRAFFIC_COLUMNS`."""
+    return (
+        f"{traffic.requests_per_second:.3g}",
+        "" if traffic.error_rate is None else f"{100 * traffic.error_rate:.3g}%",
+        *(milliseconds(value) for value in (traffic.p50, traffic.p95, traffic.p99)),
+        f"{traffic.in_flight:.2g}",
+    )
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A latency for people.
+
+    >>> milliseconds(0.00042), milliseconds(12.3456), milliseconds(None)
+    ('0.42 ms', '12346 ms', '')
+    """
+    if seconds is None:
+        return ""
+    value = seconds * 1000
+    return f"{value:.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
+def _lately(client: Client, found: Deployment) -> DeploymentTraffic:
+    from headway.errors import InvalidRequestError
+
+    try:
+        return client.deployments.metrics(found.id, since=LATELY, windows=0)
+    except InvalidRequestError:  # this machine's clock goes before the server's
+        return client.deployments.metrics(found.id, windows=0)
+
+
+def _executions(client: Client, found: Deployment) -> dict[str, str]:
+    """Where each version's model is called, as one of its replicas has measured: ``loop`` or ``thread``."""
+    from headway.errors import HeadwayError
+
+    known: dict[str, str] = {}
+    if not any(replica.address and replica.phase.value == "running" for replica in found.replicas):
+        return known
+    for version in found.versions:
+        try:
+            about = client.deployments.describe(found.id, version=version.version, timeout=DESCRIBE_SECONDS)
+        except HeadwayError:
+            continue
+        if isinstance(about.get("execution"), str):
+            known[version.key] = about["execution"]
+    return known
+
+
+def _fields(found: Deployment, pending: Revision | None) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "name": found.name,
+        "state": found.state,
+        "reason": found.reason,
+        "model": spec_text(found),
+        "revision": found.revision,
+        "pending": f"{pending.number}: {spec_text(pending.spec)}" if pending is not None else None,
+        "endpoint": found.endpoint,
+        "public": "yes" if found.public else "no",
+        "sticky": found.sticky,
+        "guard": _guard_text(found),
+        "created": found.created_at,
+    }
+
+
+def _guard_text(found: Deployment) -> str:
+    guard = found.guard
+    if guard is None:
+        return "none"
+    rules = {
+        "errors above": None if guard.max_error_rate is None else f"{100 * guard.max_error_rate:g}%",
+        "p95 above": None if guard.max_p95_seconds is None else milliseconds(guard.max_p95_seconds),
+        "p95 above the old by": None if guard.max_p95_ratio is None else f"{guard.max_p95_ratio:g}×",
+    }
+    said = " or ".join(f"{name} {value}" for name, value in rules.items() if value is not None)
+    return f"{said or 'no rule'}, within {guard.watch_seconds:g} s and from {guard.minimum_requests} requests on"
+
+
+def _print_versions(found: Deployment, traffic: DeploymentTraffic, executions: dict[str, str]) -> None:
+    total = sum(version.weight for version in found.versions)
+    seen = {each.version: each for each in traffic.versions}
+    rows = []
+    for version in found.versions:
+        share = share_text(version.weight, total, shadow=version.shadow)
+        numbers = _numbers(seen[version.key]) if version.key in seen else ("0", "", "", "", "", "0")
+        scale = version.scaling
+        count = f"{version.replicas} ({scale.minimum}–{scale.maximum})" if scale is not None else str(version.replicas)
+        rows.append((version.key, share, count, executions.get(version.key, ""), *numbers))
+    columns = ("VERSION", "WEIGHT", "REPLICAS", "RUNS ON", *TRAFFIC_COLUMNS)
+    print_table(columns, rows, empty="No versions.")
+    for version in found.versions:
+        if version.shadow and version.key in seen:
+            _say_shadow(seen[version.key])
+
+
+def _say_shadow(traffic: VersionTraffic) -> None:
+    equal, different, failed = traffic.shadow_equal, traffic.shadow_different, traffic.shadow_failed
+    say(f"{traffic.version} as a shadow: {equal} answers equal, {different} different, {failed} failed.")
+
+
+def _dumped(record: Any) -> Any:
+    return None if record is None else record.model_dump(mode="json")
