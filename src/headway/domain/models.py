@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pydantic import Field
 
 from headway.domain.base import Description, Labels, Name, Record, Request, Slug, Timestamp
 from headway.domain.files import FileEntry
+from headway.domain.runtimes import RUNTIME_FILES, SERVED_RUNTIMES, detect_runtime
+
+__all__ = [
+    "RUNTIME_FILES",
+    "SERVED_RUNTIMES",
+    "AliasName",
+    "AliasSet",
+    "Model",
+    "ModelRegister",
+    "ModelVersion",
+    "detect_runtime",
+]
 
 
 class Model(Record):
@@ -69,42 +79,3 @@ class AliasSet(Request):
 
 
 AliasName = Slug
-
-RUNTIME_FILES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("command", ("headway.yaml",)),
-    ("python", ("predict.py",)),
-    ("sklearn", ("*.skops",)),
-    ("onnx", ("*.onnx",)),
-    ("tensorflow", ("saved_model.pb", "saved_model.pbtxt")),
-    ("keras", ("*.keras",)),
-    ("torch", ("*.pt2", "*.pt", "*.pth")),
-    ("xgboost", ("*.ubj", "*.xgb", "model.json")),
-    ("lightgbm", ("*.lgb", "*.lightgbm", "model.txt")),
-)
-"""What a model is, by the files it has; the first line that fits wins. A pattern is a base name or ``*`` and a suffix."""
-
-
-def detect_runtime(paths: Iterable[str]) -> str | None:
-    """The runtime that fits the files, or None.
-
-    ``predict.py`` and ``headway.yaml`` count only at the top; the others may lie deeper (``1/saved_model.pb``).
-
-    >>> detect_runtime(["model.skops"]), detect_runtime(["weights.bin"])
-    ('sklearn', None)
-    """
-    names = list(paths)
-    for runtime, patterns in RUNTIME_FILES:
-        for path in names:
-            base = path.rpartition("/")[2]
-            if any(_fits(base, pattern) and (runtime not in TOP_ONLY or path == base) for pattern in patterns):
-                return runtime
-    return None
-
-
-def _fits(base: str, pattern: str) -> bool:
-    return base.endswith(pattern[1:]) if pattern.startswith("*") else base == pattern
-
-
-TOP_ONLY = frozenset({"command", "python"})
-SERVED_RUNTIMES = frozenset(runtime for runtime, _ in RUNTIME_FILES)
-"""What this version of Headway can serve; anything else is registered and refused at deployment with that reason."""

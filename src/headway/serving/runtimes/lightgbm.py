@@ -18,7 +18,7 @@ from headway.serving.runtimes.reading import reading, refuse_pickle, threads
 PATTERNS = ("*.lgb", "*.lightgbm", "model.txt")
 PREFERRED_FILE = "model.txt"
 FIRST_LINE = b"tree"
-LAST_SECTION = b"\nend of trees"
+ENDS = (b"\nend of trees", b"\nend of parameters")
 NAMELESS = "Column_"
 """How LightGBM calls the features of a model that was trained on an array."""
 
@@ -33,7 +33,7 @@ class LightGBMRuntime:
             content = path.read_bytes()
             lines = content.split(b"\n", 1)
             # LightGBM trusts these files: it reads past the end of one that stops too early.
-            if lines[0].strip() != FIRST_LINE or LAST_SECTION not in content:
+            if lines[0].strip() != FIRST_LINE or any(end not in content for end in ENDS):
                 raise ModelLoadError(
                     f"{path.name} is no whole LightGBM model in text form.",
                     hint="Save it by `booster.save_model('model.txt')`.",

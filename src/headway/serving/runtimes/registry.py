@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from headway.domain.models import detect_runtime
+from headway.domain.runtimes import detect_runtime
 from headway.errors import MissingExtraError, ModelLoadError
 from headway.serving.runtimes.base import LoadedModel, Runtime
 from headway.serving.runtimes.reading import reason

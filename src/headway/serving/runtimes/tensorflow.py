@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class TensorFlowRuntime:
         for each in path.parent.rglob("*"):
             contained(model_dir, each)
         refuse_pickle(path)
-        tf.config.threading.set_intra_op_parallelism_threads(threads())
+        with suppress(RuntimeError):  # this process has used TensorFlow before
+            tf.config.threading.set_intra_op_parallelism_threads(threads())
         with reading(path, "TensorFlow"):
             loaded = tf.saved_model.load(str(path.parent))
             return TensorFlowModel(_function(path, loaded), loaded)
