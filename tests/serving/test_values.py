@@ -190,14 +190,19 @@ def test_a_table_becomes_a_matrix_in_the_order_of_its_names():
         reader(TABLE).of_value({"height": 1, "age": 2})
 
 
-def test_columns_under_any_names_are_a_matrix_only_where_their_order_is_known():
+def test_a_data_frame_is_a_matrix_by_its_names_or_as_it_stands_where_the_model_knows_none():
     plain = one("float32", (None, 2))
-    found = plain.of_columns({"a": [1, 2], "b": [3, None]}, missing=True, ordered=True).inputs["x"]
+    found = plain.of_frame(["a", "b"], [[1, 3], [2, None]]).inputs["x"]
     np.testing.assert_array_equal(found, np.array([[1, 3], [2, np.nan]], dtype=np.float32))
+    assert reader(TABLE).of_frame(["height", "age"], [[1, 3], [2, 4]]).inputs["inputs"].tolist() == [[3, 1], [4, 2]]
+    assert one("float64", (None,)).of_frame(["x"], [[1], [None]]).rows == 2
+    assert one("float64", (None, 2)).of_frame(["x"], [[[1, 2]]]).inputs["x"].tolist() == [[1, 2]]
     with pytest.raises(BadRequestError, match="unknown input 'a', 'b'"):
         plain.of_columns({"a": [1], "b": [3]})
+    with pytest.raises(BadRequestError, match="unknown column 'hight', did you mean 'height'"):
+        reader(TABLE).of_frame(["hight", "age"], [[1, 2]])
     with pytest.raises(BadRequestError, match="rows of 3 features where there are 2"):
-        plain.of_columns({"a": [1], "b": [3], "c": [4]}, ordered=True)
+        plain.of_frame(["a", "b", "c"], [[1, 3, 4]])
 
 
 def test_a_mixed_table_keeps_texts_numbers_and_gaps():

@@ -25,6 +25,9 @@ FRAMES = frozenset({SPLIT, RECORDS})
 FORMS = (SPLIT, RECORDS, "instances", "inputs")
 CSV = b"text/csv"
 
+Frame = tuple[list[str], list[list[Any]]]
+"""Names of columns, all different, and rows with a value for each."""
+
 ERROR_CODES = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -45,7 +48,7 @@ class InvocationsWire:
     def read(self, model: LoadedModel, request: Request, target: Target) -> Call:
         media = (request.header(b"content-type") or b"").partition(b";")[0].strip().lower()
         if media == CSV:
-            return self._call(model, _frame_in_csv(model, request.body))
+            return self._frame_call(model, *_frame_in_csv(model, request.body))
         return self.read_document(model, document_of(request.body), target)
 
     def read_document(self, model: LoadedModel, document: Any, target: Target) -> Call:  # noqa: ARG002
@@ -60,17 +63,15 @@ class InvocationsWire:
             raise BadRequestError(f"The body must have exactly one of the fields {_listed(FORMS)}; it has {found}.")
         form, value = forms[0], document[forms[0]]
         if form in FRAMES:
-            return self._call(model, _split_in(value) if form == SPLIT else _records_in(value))
+            return self._frame_call(model, *(_split_in(value) if form == SPLIT else _records_in(value)))
         return self._tensor_call(model, form, value)
 
-    def _call(self, model: LoadedModel, columns: dict[str, list[Any]]) -> Call:
+    def _frame_call(self, model: LoadedModel, names: list[str], rows: list[list[Any]]) -> Call:
         """The call for a data frame; a model without signature gets its rows as objects."""
         if model.signature is None:
-            names = list(columns)
-            rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-            call = call_without_signature(model, rows)
+            call = call_without_signature(model, [dict(zip(names, row, strict=True)) for row in rows])
         else:
-            call = reader_of(model.signature).of_columns(columns, missing=True, ordered=True)
+            call = reader_of(model.signature).of_frame(names, rows)
         call.note, call.wire = True, self
         return call
 
@@ -102,47 +103,49 @@ class InvocationsWire:
         return Response(200 if ready else 503, b"\n", content_type="application/json")
 
 
-def _split_in(value: Any) -> dict[str, list[Any]]:
+def _split_in(value: Any) -> Frame:
     """``{"columns": [name, …], "data": [[value, …], …]}``; an ``index`` is ignored, as MLflow does."""
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
         raise BadRequestError(f"'{SPLIT}' must be an object with 'columns' and 'data'")
-    data = value["data"]
-    if not data:
+    rows = value["data"]
+    if not rows:
         raise BadRequestError("there are no rows")
     names = value.get("columns")
-    if names is None and isinstance(data[0], list):
-        names = list(range(len(data[0])))
+    if names is None and isinstance(rows[0], list):
+        names = list(range(len(rows[0])))
     if not isinstance(names, list) or not all(isinstance(name, (str, int)) for name in names):
         raise BadRequestError(f"'columns' of '{SPLIT}' must be a list of names")
     names = [str(name) for name in names]
     if len(set(names)) != len(names):
         raise BadRequestError("a column is there twice")
-    for number, row in enumerate(data):
+    for number, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != len(names):
             found = len(row) if isinstance(row, list) else "none"
             raise BadRequestError(f"row {number} must have {len(names)} values, it has {found}")
-    return dict(zip(names, map(list, zip(*data, strict=True)), strict=True))
+    return names, rows
 
 
-def _records_in(value: Any) -> dict[str, list[Any]]:
+def _records_in(value: Any) -> Frame:
     """``[{name: value, …}, …]``."""
     if not isinstance(value, list) or not value or not isinstance(value[0], dict):
         raise BadRequestError(f"'{RECORDS}' must be a list of objects, and not empty")
-    return transposed(value)
+    columns = transposed(value)
+    return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 
 
-def _frame_in_csv(model: LoadedModel, body: bytes) -> dict[str, list[Any]]:
-    """The columns of a CSV text, whose first line has their names. Cells become numbers unless their input holds texts."""
+def _frame_in_csv(model: LoadedModel, body: bytes) -> Frame:
+    """The rows of a CSV text, whose first line has names. Cells become numbers unless their input holds texts."""
     try:
         lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadRequestError(f"The body is no CSV: {error}") from None
-    rows = [line for line in lines if line]
-    if len(rows) < 2:
+    lines = [line for line in lines if line]
+    if len(lines) < 2:
         raise BadRequestError("The CSV must have a line of names and at least one row.")
-    columns = _split_in({"columns": rows[0], "data": rows[1:]})
+    names, rows = _split_in({"columns": lines[0], "data": lines[1:]})
     texts = _texts_of(model)
-    return {name: cells if name in texts else [_cell(cell) for cell in cells] for name, cells in columns.items()}
+    kinds = [name in texts for name in names]
+    return names, [[cell if text else _cell(cell) for cell, text in zip(row, kinds, strict=True)] for row in rows]
 
 
 def _texts_of(model: LoadedModel) -> set[str]:

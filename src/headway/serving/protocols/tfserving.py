@@ -22,6 +22,8 @@ from headway.serving.runtimes.base import LoadedModel, Signature, TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
 METHODS = {verb: f"tensorflow/serving/{verb}" for verb in ("predict", "classify", "regress")}
+BINARY = "_bytes"
+"""How the name of an output ends whose texts are bytes."""
 SIGNATURES = frozenset({"", DEFAULT_SIGNATURE, *METHODS.values()})
 
 _TYPES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE", "object": "DT_STRING", "bool": "DT_BOOL"}
@@ -120,9 +122,10 @@ def as_columns(result: Any, *, bare: bool) -> Any:
     if bare and len(result) == 1:
         ((name, array),) = result.items()
         return _binary(name, array)
-    if not any(isinstance(name, str) and name.endswith("_bytes") for name in result):
-        return result
-    return {name: _binary(name, array) for name, array in result.items()}
+    for name in result:
+        if isinstance(name, str) and name.endswith(BINARY):
+            return {name: _binary(name, array) for name, array in result.items()}
+    return result
 
 
 def as_rows(result: Any, *, bare: bool = False) -> Any:
@@ -135,20 +138,21 @@ def as_rows(result: Any, *, bare: bool = False) -> Any:
     if not isinstance(result, Mapping) or not result:
         return result
     columns = [_column(value) for value in result.values()]
-    if any(column is None for column in columns):
-        return result
-    names = list(result)
-    if len({len(column) for column in columns}) > 1:
-        lengths = {str(key): len(column) for key, column in zip(names, columns, strict=True)}
-        raise EncodingError(f"The model's columns have different lengths, so they are not rows: {lengths}")
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    for column in columns:
+        if column is None:
+            return result
+    try:
+        return [dict(zip(result, row)) for row in zip(*columns, strict=True)]  # noqa: B905  # as many names as columns
+    except ValueError:
+        lengths = {str(key): len(column) for key, column in zip(result, columns, strict=True)}
+        raise EncodingError(f"The model's columns have different lengths, so they are not rows: {lengths}") from None
 
 
 def _column(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return value
     if isinstance(value, np.ndarray):
         return value.tolist() if value.ndim else None
+    if isinstance(value, (list, tuple)):
+        return value
     if hasattr(value, "tolist") and not isinstance(value, np.generic):
         listed = value.tolist()
         return listed if isinstance(listed, list) else None
@@ -157,7 +161,7 @@ def _column(value: Any) -> Any:
 
 def _binary(name: Any, value: Any) -> Any:
     """What an output whose name ends in ``_bytes`` holds, as bytes: its texts are sent as base64 too."""
-    if not (isinstance(name, str) and name.endswith("_bytes")):
+    if not (isinstance(name, str) and name.endswith(BINARY)):
         return value
     return _as_bytes(value.tolist() if isinstance(value, np.ndarray) else value)
 

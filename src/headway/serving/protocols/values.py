@@ -171,27 +171,20 @@ class Reader:
             )
         return self.call({self.single.name: self.single.from_json(rows)})
 
-    def of_columns(self, columns: Mapping[str, Any], *, missing: bool = False, ordered: bool = False) -> Call:
-        """Values by the names of inputs, or of the columns of a table.
-
-        Args:
-            columns: Name to value.
-            missing: Whether null is NaN, as data frames have it.
-            ordered: Whether columns under any names may be put together to a matrix in the order in which they are.
+    def of_columns(self, columns: Mapping[str, Any], *, missing: bool = False) -> Call:
+        """Values by the names of inputs, or of the columns of a table; ``missing`` makes null NaN.
 
         Raises:
             BadRequestError: A name is missing or unknown, or a value does not fit.
         """
-        single = self.single
         if columns.keys() != self.inputs.keys():
-            if single is not None and single.spec.columns:
-                return self._stacked(single, columns, single.spec.columns, missing=missing)
-            if single is not None and ordered and single.rank == 2:
-                return self._stacked(single, columns, tuple(columns), missing=missing)
-            raise BadRequestError(name_fault("input", columns, self.inputs))
+            if self.single is None or not self.single.spec.columns:
+                raise BadRequestError(name_fault("input", columns, self.inputs))
+            return self._stacked(self.single, columns, missing=missing)
         return self.call({name: known.from_json(columns[name], missing=missing) for name, known in self.inputs.items()})
 
-    def _stacked(self, known: Input, columns: Mapping[str, Any], names: Sequence[str], *, missing: bool) -> Call:
+    def _stacked(self, known: Input, columns: Mapping[str, Any], *, missing: bool) -> Call:
+        names = known.spec.columns
         if columns.keys() != set(names):
             raise BadRequestError(name_fault("column", columns, names))
         lengths = {name: len(column) if isinstance(column, list) else None for name, column in columns.items()}
@@ -199,6 +192,20 @@ class Reader:
             raise BadRequestError(f"each column must be a list with one value for each row; their lengths: {lengths}")
         table = [list(row) for row in zip(*(columns[name] for name in names), strict=True)]
         return self.call({known.name: known.from_json(table, missing=missing)})
+
+    def of_frame(self, names: Sequence[str], rows: list[list[Any]]) -> Call:
+        """A data frame: different names, and rows of as many values. Null is NaN.
+
+        A model with one matrix gets the columns in the order of their names, or as they stand where it knows none.
+
+        Raises:
+            BadRequestError: A name is missing or unknown, or a value does not fit.
+        """
+        known = self.single
+        if known is None or list(names) == [known.name] or (known.rank != 2 and not known.spec.columns):
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            return self.of_columns(dict(zip(names, columns, strict=True)), missing=True)
+        return self.call({known.name: known.from_json(_in_order(names, rows, known.spec.columns), missing=True)})
 
     def of_arrays(self, arrays: Mapping[str, Array]) -> Call:
         """Tensors by the names of inputs, each of its own type.
@@ -212,6 +219,16 @@ class Reader:
 
     def _listed(self) -> str:
         return _listed(self.inputs)
+
+
+def _in_order(names: Sequence[str], rows: list[list[Any]], wanted: Sequence[str]) -> list[list[Any]]:
+    """Rows with their values in the order of ``wanted``; as they are where nothing is."""
+    if not wanted or list(names) == list(wanted):
+        return rows
+    if set(names) != set(wanted):
+        raise BadRequestError(name_fault("column", names, wanted))
+    places = [names.index(name) for name in wanted]
+    return [[row[place] for place in places] for row in rows]
 
 
 def _kind(arrays: Arrays) -> Hashable:
