@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import stat
@@ -345,6 +346,8 @@ def test_the_request_is_rebuilt(home, tools, echo):
         "TE": "trailers",
         "Keep-Alive": "timeout=5",
         "Proxy-Authorization": "Basic x",
+        "Content_Length": "7",
+        "X-Request-Timeout": "5",
         "X-Kept": "yes",
         "X-Request-Id": "abc",
     }
@@ -352,8 +355,10 @@ def test_the_request_is_rebuilt(home, tools, echo):
     answer = tools.raw(gateway.port, tools.post("/model-serving/dep1:predict?x=1", b"{}", *lines))
     assert b" 200 " in answer
     seen = server.seen[0]
-    assert (seen.method, seen.target, seen.body) == ("POST", "/model-serving/dep1:predict", b"{}")
-    assert {name.decode(): value.decode() for name, value in seen.headers} == {
+    assert (seen.method, seen.target, seen.body) == ("POST", "/model-serving/dep1:predict?x=1", b"{}")
+    forwarded = {name.decode(): value.decode() for name, value in seen.headers}
+    assert 0 < float(forwarded.pop("x-request-timeout")) <= 5
+    assert forwarded == {
         "host": f"127.0.0.1:{server.port}",
         "content-type": "application/json",
         "content-length": "2",
@@ -397,13 +402,12 @@ def test_the_replica_is_told_when_the_client_leaves(home, tools, echo):
         client.sendall(tools.post("/model-serving/dep1:predict", b"{}"))
         tools.wait_until(lambda: server.seen)
     assert server.cancelled.wait(5)
-    tools.wait_until(lambda: 'requests_total{deployment="dep1",code="499"} 1' in metrics(gateway))
+    tools.wait_until(lambda: 'requests_total{deployment="dep1",version="v1",code="499"} 1' in metrics(gateway))
 
 
 @pytest.mark.parametrize(
     ("path", "kwargs", "status"),
     [
-        ("/model-serving/dep1:classify", {"json": {}}, 400),
         ("/model-serving/dep1", {"json": {}}, 405),
         (
             "/model-serving/dep1:predict",
@@ -432,8 +436,15 @@ def test_metrics_count_each_deployment_and_are_for_this_machine(home, tools, bot
         predict(gateway, {"inputs": {"echo": 1}})
     predict(gateway, {"inputs": {"raise": "value"}}, name="dep2")
     text = metrics(gateway)
-    assert 'headway_gateway_requests_total{deployment="dep1",code="200"} 3\n' in text
-    assert 'headway_gateway_requests_total{deployment="dep2",code="400"} 1\n' in text
-    assert 'headway_gateway_request_seconds_count{deployment="dep1"} 3\n' in text
+    assert 'headway_gateway_requests_total{deployment="dep1",version="v1",code="200"} 3\n' in text
+    assert 'headway_gateway_requests_total{deployment="dep2",version="v1",code="400"} 1\n' in text
+    assert 'headway_gateway_request_seconds_count{deployment="dep1",version="v1"} 3\n' in text
+    assert 'headway_gateway_request_seconds_bucket{deployment="dep1",version="v1",le="+Inf"} 3\n' in text
+    assert text.count("# TYPE headway_gateway_request_seconds histogram") == 1
+    by_replica = re.findall(
+        r'replica_requests_total{deployment="dep1",version="v1",replica="r[01]",code="200"} (\d)', text
+    )
+    assert sum(map(int, by_replica)) == 3
+    assert 'headway_gateway_replica_available{deployment="dep1",version="v1",replica="r0"} 1\n' in text
     rebound = requests.get(gateway.url + "/metrics", headers={"Host": "evil.example"}, timeout=5)
     assert rebound.status_code == 404

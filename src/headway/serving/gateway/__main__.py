@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,14 +35,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--grace", type=float, default=30.0, help="seconds to finish requests after SIGTERM")
+    parser.add_argument("--id", type=_identifier, default="gateway", help="its name in what the server is told")
+    parser.add_argument("--no-access-log", action="store_true", help="write no line for each request")
     return parser.parse_args(argv)
+
+
+def _identifier(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,48}", text):
+        raise argparse.ArgumentTypeError("an id has 1 to 48 letters, digits, '.', '_' or '-'")
+    return text
 
 
 async def serve(options: argparse.Namespace) -> int:
     """Route until SIGTERM. Answers the exit code."""
     stop = stop_event()
     directory = private_directory(options.directory.absolute())
-    gateway = Gateway(directory)
+    # Counts are absolute within their window: a process that is started anew must not replace those of the one before.
+    identifier = f"{options.id}-{secrets.token_hex(4)}"
+    gateway = Gateway(directory, identifier, access_log=not options.no_access_log)
     gateway.feed.load_saved()
     try:
         port = await gateway.server.start(options.host, options.port)
@@ -49,10 +61,14 @@ async def serve(options: argparse.Namespace) -> int:
         return EXIT_CANNOT_LISTEN
     record = _announce(directory, address_url(options.host, port))
     following = asyncio.ensure_future(gateway.feed.run())
+    reporting = asyncio.ensure_future(gateway.reporter.run())
     await stop.wait()
     await gateway.server.drain(quiet=QUIET_SECONDS, grace=options.grace)
     following.cancel()
-    gateway.health.close()
+    reporting.cancel()
+    await asyncio.wait({following, reporting})
+    await gateway.reporter.last_words()
+    await gateway.close()
     remove_record(directory, record)
     return 0
 

@@ -7,7 +7,6 @@ seconds with what there is.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -15,23 +14,51 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 
-from headway.domain.deployments import RouteTable
+from headway.domain.deployments import Route, RouteTable
 from headway.errors import HeadwayError
 from headway.paths import write_atomic
+from headway.serving.gateway.server_link import LinkError, read_link
 from headway.serving.gateway.signals import Signal
 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 20
-ROUTES_FILE, TOKEN_FILE, SERVER_FILE = "routes.json", "token", "server.json"
+ROUTES_FILE = "routes.json"
 REFRESH_SECONDS = 1.0
 """At most so often, and for at most so long, is the server asked about a deployment that is not known."""
 FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0
 
 
-class FeedError(Exception):
-    """The server could not be asked; the text says why."""
+class TableReader:
+    """Reads tables, and of each only what is new: among a thousand routes one changes at a time."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[dict[str, Any], Route]] = {}
+
+    def read(self, content: bytes) -> RouteTable:
+        """The table in the JSON of a :class:`RouteTable`; routes that are as they were are the same objects.
+
+        Raises:
+            ValueError: It is none.
+        """
+        known: dict[str, tuple[dict[str, Any], Route]] = {}
+        try:
+            table = orjson.loads(content)
+            version = int(table["version"])
+            for raw in table["routes"]:
+                before = self._known.get(raw["deployment_id"])
+                same = before is not None and before[0] == raw
+                known[raw["deployment_id"]] = before if same and before else (raw, _route(raw))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"This is no table of routes: {error!r}") from error
+        self._known = known
+        return RouteTable.model_construct(version=version, routes=tuple(route for _, route in known.values()))
+
+
+def _route(raw: dict[str, Any]) -> Route:
+    return Route.model_validate_json(orjson.dumps(raw))
 
 
 class RouteFeed:
@@ -46,6 +73,8 @@ class RouteFeed:
         self.directory = directory
         self._apply = apply
         self._table: RouteTable | None = None
+        self._reader = TableReader()
+        self._content = b""
         self._kick = asyncio.Event()
         self._kicked_at = float("-inf")
         self._refreshing = False
@@ -57,7 +86,7 @@ class RouteFeed:
         """Start from the last feed in the file. False when there is none, or none that can be read."""
         path = self.directory / ROUTES_FILE
         try:
-            self._take(RouteTable.model_validate_json(path.read_bytes()))
+            self._take(self._reader.read(path.read_bytes()))
         except FileNotFoundError:
             return False
         except (OSError, ValueError) as error:
@@ -97,7 +126,7 @@ class RouteFeed:
         try:
             table = await asking
             await self._accept(table, pause_unchanged=not kicked and time.monotonic() - started < 1.0)
-        except FeedError as error:
+        except LinkError as error:
             await self._failed(error, kicked)
         finally:
             if kicked:
@@ -116,23 +145,24 @@ class RouteFeed:
         return not asking.cancelled() and asking.done()
 
     async def _ask(self, client: httpx.AsyncClient, wait: int) -> RouteTable:
+        url, headers = read_link(self.directory)
         try:
-            url = json.loads((self.directory.parent / SERVER_FILE).read_bytes())["url"]
-            token = (self.directory / TOKEN_FILE).read_text().strip()
             answer = await client.get(
-                f"{str(url).rstrip('/')}/api/v1/gateway/routes",
+                f"{url}/api/v1/gateway/routes",
                 params={"known": self._table.version if self._table else 0, "wait": wait},
-                headers={"Authorization": f"Bearer {token}"},
+                headers=headers,
                 timeout=httpx.Timeout(5.0, read=wait + 10.0),
             )
-        except (OSError, ValueError, KeyError, TypeError, httpx.HTTPError, httpx.InvalidURL) as error:
-            raise FeedError(f"{type(error).__name__}: {error}") from error
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise LinkError(f"{type(error).__name__}: {error}") from error
         if answer.status_code != 200:
-            raise FeedError(f"The server answered {answer.status_code}.")
+            raise LinkError(f"The server answered {answer.status_code}.")
         try:
-            return RouteTable.model_validate_json(answer.content)
+            table = self._reader.read(answer.content)
         except ValueError as error:
-            raise FeedError(f"The server's routes make no sense: {error}") from error
+            raise LinkError(f"The server's routes make no sense: {error}") from error
+        self._content = answer.content
+        return table
 
     async def _accept(self, table: RouteTable, *, pause_unchanged: bool) -> None:
         if self._failures:
@@ -140,7 +170,7 @@ class RouteFeed:
         self._failures, self._confirmed = 0, True
         if table != self._table:
             self._take(table)
-            await asyncio.to_thread(self._save, table)
+            await asyncio.to_thread(self._save, self._content)
         elif pause_unchanged:
             await self._pause(1.0)  # a server that does not wait must not be asked in a tight loop
 
@@ -148,13 +178,13 @@ class RouteFeed:
         self._apply(table)
         self._table = table
 
-    def _save(self, table: RouteTable) -> None:
+    def _save(self, content: bytes) -> None:
         try:
-            write_atomic(self.directory / ROUTES_FILE, table.model_dump_json().encode())
+            write_atomic(self.directory / ROUTES_FILE, content)
         except (OSError, HeadwayError) as error:
             log.warning("The routes could not be saved: %s", error)
 
-    async def _failed(self, error: FeedError, kicked: bool) -> None:
+    async def _failed(self, error: LinkError, kicked: bool) -> None:
         """Wait a little longer each time. Said once: the gateway goes on with the routes it has."""
         if self._failures == 0:
             log.warning("The server cannot be asked for routes; going on with those known. %s", error)

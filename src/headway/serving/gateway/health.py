@@ -4,51 +4,78 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from headway.serving.gateway.routes import Backend, Entry
-from headway.serving.gateway.upstream import BrokenError, ConnectError, ConnectionPool, OverdueError
+from headway.serving.gateway.upstream import ConnectionPool, Handle, Reply, UpstreamError
 
 log = logging.getLogger(__name__)
 
-OVERDUE_LIMIT = 3
-"""Requests in a row that may be late before the replica is taken out."""
-PROBE_SECONDS = 2.0
+LATE_SECONDS = 1.0
+"""How long a replica that has something to do may say nothing before it is asked how it is."""
+PROBE_SECONDS = 1.5
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 
 
 class HealthKeeper:
-    """Takes replicas out and brings them back."""
+    """Takes replicas out and brings them back. What they work on is left to them: a replica that was stopped for a while
+    finishes it.
 
-    def __init__(self) -> None:
+    Args:
+        changed: Told of a deployment of which a replica went out or came back.
+    """
+
+    def __init__(self, changed: Callable[[Entry], None]) -> None:
+        self._changed = changed
         self._probes: set[asyncio.Task[None]] = set()
 
-    def failed(self, entry: Entry, backend: Backend, error: Exception) -> None:
+    def failed(self, backend: Backend, error: Exception) -> None:
         """The replica could not be reached, or broke off: send it nothing until it answers its health path."""
         if not backend.available or backend.retired:
             return
-        log.warning("Replica %s of %s is out: %s", backend.id, entry.id, error)
+        log.warning("Replica %s of %s is out: %s", backend.id, backend.group.entry.id, error)
         backend.available = False
-        probe = asyncio.get_running_loop().create_task(self._probe(entry, backend))
-        self._probes.add(probe)
-        probe.add_done_callback(self._probes.discard)
+        backend.ejections += 1
+        backend.pool.drop_idle()
+        self._changed(backend.group.entry)
+        self._start(self._return(backend))
 
-    def answered(self, backend: Backend) -> None:
-        """The replica answered a request."""
-        backend.overdue = 0
+    def suspect(self, backend: Backend) -> None:
+        """Something is wrong with the replica: it stays if it answers its health path."""
+        if backend.available and not backend.retired and not backend.probing:
+            backend.probing = True
+            self._start(self._ask(backend))
 
-    def overdue(self, entry: Entry, backend: Backend, error: Exception) -> None:
-        """The replica was late; several times in a row is a failure."""
-        backend.overdue += 1
-        if backend.overdue >= OVERDUE_LIMIT:
-            self.failed(entry, backend, error)
+    def look(self, backend: Backend, now: float) -> None:
+        """Suspect a replica that owes answers and gives none."""
+        oldest = next(iter(backend.active), None)
+        if oldest is not None and now - max(oldest.sent_at, backend.heard_at) > LATE_SECONDS:
+            self.suspect(backend)
 
-    async def _probe(self, entry: Entry, backend: Backend) -> None:
+    def _start(self, probe: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(probe)
+        self._probes.add(task)
+        task.add_done_callback(self._probes.discard)
+
+    async def _ask(self, backend: Backend) -> None:
+        try:
+            problem = await health_problem(backend)
+        finally:
+            backend.probing = False
+        if problem is None:
+            backend.heard_at = asyncio.get_running_loop().time()
+        else:
+            self.failed(backend, UpstreamError(f"it is late, and its health path fails: {problem}"))
+
+    async def _return(self, backend: Backend) -> None:
         pause = FIRST_PAUSE
-        while not (backend.retired or entry.gone):
-            if await is_healthy(backend):
-                log.warning("Replica %s of %s is back", backend.id, entry.id)
-                backend.available, backend.overdue = True, 0
-                entry.changed.fire()
+        while not (backend.retired or backend.group.entry.gone):
+            if await health_problem(backend) is None:
+                log.warning("Replica %s of %s is back", backend.id, backend.group.entry.id)
+                backend.available = True
+                backend.heard_at = asyncio.get_running_loop().time()
+                self._changed(backend.group.entry)
                 return
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE)
@@ -59,13 +86,36 @@ class HealthKeeper:
             probe.cancel()
 
 
-async def is_healthy(backend: Backend) -> bool:
-    """Whether the replica's health path answers 200 now, over a new connection."""
+class _Answer:
+    """A waiter as a future."""
+
+    def __init__(self) -> None:
+        self.handle: Handle | None = None
+        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def replied(self, reply: Reply) -> None:
+        if not self.reply.done():
+            self.reply.set_result(reply)
+
+    def failed(self, error: UpstreamError) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(error)
+
+
+async def health_problem(backend: Backend) -> str | None:
+    """Why the replica's health path does not answer 200 now, over a new connection; None when it does."""
     pool = ConnectionPool(backend.pool.host, backend.pool.port)
-    message = f"GET /health HTTP/1.1\r\nhost: {backend.address}\r\nconnection: close\r\n\r\n"
+    answer = _Answer()
+    message = b"GET /health HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % backend.host
+    pool.send(message, answer, asyncio.get_running_loop().time())
     try:
-        return (await pool.exchange(message.encode("latin-1"), PROBE_SECONDS)).status == 200
-    except (ConnectError, BrokenError, OverdueError):
-        return False
+        reply = await asyncio.wait_for(answer.reply, PROBE_SECONDS)
+    except asyncio.TimeoutError:
+        return f"no answer within {PROBE_SECONDS} s"
+    except UpstreamError as error:
+        return str(error)
     finally:
+        if answer.handle is not None:
+            answer.handle.break_off()
         pool.close()
+    return None if reply.status == 200 else f"it answers {reply.status}"

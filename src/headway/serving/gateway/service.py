@@ -2,112 +2,133 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
-from headway.domain.deployments import DeploymentState
 from headway.serving.gateway.access import access_problem
+from headway.serving.gateway.accesslog import FILE_NAME, AccessLog
+from headway.serving.gateway.exposition import CONTENT_TYPE, exposition
 from headway.serving.gateway.feed import RouteFeed
-from headway.serving.gateway.health import HealthKeeper
-from headway.serving.gateway.proxy import Proxy
+from headway.serving.gateway.relays import Relays
+from headway.serving.gateway.reports import Reporter
 from headway.serving.gateway.routes import Entry, Table
+from headway.serving.gateway.states import server_response, state_response
+from headway.serving.gateway.targets import HERE, READ, Destination, destination
+from headway.serving.gateway.traffic import Ledger
 from headway.serving.http.exchange import Exchange
 from headway.serving.http.messages import Request, Response, error_response, json_response
 from headway.serving.http.server import HttpServer
-from headway.serving.metrics import CONTENT_TYPE, exposition
-from headway.serving.protocols import tensorflow
-from headway.serving.protocols.tensorflow import Target
-from headway.serving.screening import body_problem, is_loopback, method_problem, names_another_host
+from headway.serving.screening import is_loopback, method_problem, names_another_host
 
-READ = ("GET", "HEAD")
+HEALTH, METRICS = "/health", "/metrics"
 
 
 class Gateway:
-    """Answers ``/model-serving/<deployment>``, ``/health`` and (to this machine alone) ``/metrics``.
+    """Answers for all deployments, ``/health`` and (to this machine alone) ``/metrics``.
 
     Args:
-        directory: Holds the token and the saved routes; the server's own directory lies above it.
+        directory: Holds the token, the saved routes and the access log; the server's own directory lies above it.
+        gateway_id: Of this process, in what the server is told.
+        access_log: Whether each request is written down.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.table = Table()
-        self.health = HealthKeeper()
-        self.proxy = Proxy(self.health)
+    def __init__(self, directory: Path, gateway_id: str, *, access_log: bool = True) -> None:
+        self.ledger = Ledger()
+        self.access_log = AccessLog(directory / FILE_NAME if access_log else None)
+        self.relays = Relays(self.access_log)
+        self.table = Table(self.ledger, self.relays.changed)
         self.feed = RouteFeed(directory, self.table.apply)
+        self.reporter = Reporter(directory, gateway_id, self.ledger, self._waiting, self.relays.settle)
+        self.relays.wanted = self.reporter.at_once
         self.server = HttpServer(self.handle, screen=self.screen)
+        self._searches: set[asyncio.Task[None]] = set()
 
     def screen(self, request: Request) -> Response | None:
         """Refuse by the head alone what a known deployment does not take."""
-        if request.path == "/health":
-            return method_problem(request, READ)
-        if request.path == "/metrics":
-            return _metrics_problem(request) or method_problem(request, READ)
-        target = tensorflow.locate(request.path)
-        if target is None or not target.endpoint:
-            return error_response(404, f"There is nothing at {request.path}.")
-        entry = self.table.find(target.model)
-        request.context = (target, entry)
-        return None if entry is None else _admission_problem(entry, request, target)
+        path = request.path
+        wanted = destination(path)
+        if wanted is None:
+            return _own_problem(request)
+        entry = self.table.find(wanted.deployment)
+        request.context = (wanted, entry)
+        problem = None if entry is None else _admission_problem(entry, request, wanted)
+        if problem is not None:
+            self.access_log.refused(request, problem.status, wanted.deployment[:256])
+        return problem
 
     def handle(self, exchange: Exchange) -> None:
-        self.server.answer_later(exchange, self.answer(exchange.request))
-
-    async def answer(self, request: Request) -> Response:
-        if request.path == "/health":
-            return json_response(200, {"status": "ok", "routes_version": self.table.version})
-        if request.path == "/metrics":
-            return self._metrics()
-        target, entry = request.context
+        request = exchange.request
+        if request.context is None:
+            exchange.respond(self._own(request.path))
+            return
+        wanted, entry = request.context
         if entry is None or entry.gone:
-            entry = await self._look_again(target)
-            problem = self._unknown(target) if entry is None else _admission_problem(entry, request, target)
-            if problem is not None:
-                return problem
-        if target.verb == "status":
-            return _status(entry)
-        return await self.proxy.forward(entry, request, target.verb)
+            search = asyncio.get_running_loop().create_task(self._search(exchange, wanted))
+            self._searches.add(search)
+            search.add_done_callback(self._searches.discard)
+        else:
+            self._serve(exchange, entry, wanted)
 
-    async def _look_again(self, target: Target) -> Entry | None:
+    def _serve(self, exchange: Exchange, entry: Entry, wanted: Destination) -> None:
+        if wanted.verb in HERE:
+            exchange.respond(state_response(entry, wanted))
+        else:
+            self.relays.begin(entry, wanted, exchange)
+
+    async def _search(self, exchange: Exchange, wanted: Destination) -> None:
         """A deployment that is not known may have been made a moment ago: ask the server."""
-        if not self.table.is_ambiguous(target.model):
+        if not self.table.is_ambiguous(wanted.deployment):
             await self.feed.refresh()
-        return self.table.find(target.model)
+        if exchange.gone:
+            return
+        entry = self.table.find(wanted.deployment)
+        problem = self._unknown(wanted) if entry is None else _admission_problem(entry, exchange.request, wanted)
+        if problem is not None:
+            self.access_log.refused(exchange.request, problem.status, wanted.deployment[:256])
+            exchange.respond(problem)
+        elif entry is not None:
+            self._serve(exchange, entry, wanted)
 
-    def _unknown(self, target: Target) -> Response:
+    def _unknown(self, wanted: Destination) -> Response:
         if self.table.version is None:
             return error_response(503, "The gateway has no routes yet.", headers=(("Retry-After", "1"),))
-        if self.table.is_ambiguous(target.model):
-            return error_response(404, f"Several deployments are called {target.model!r}; use the id.")
-        return error_response(404, f"There is no deployment {target.model!r}.")
+        if self.table.is_ambiguous(wanted.deployment):
+            return error_response(404, f"Several deployments are called {wanted.deployment!r}; use the id.")
+        return error_response(404, f"There is no deployment {wanted.deployment!r}.")
 
-    def _metrics(self) -> Response:
-        parts = [(entry.metrics, {"deployment": entry.id}) for entry in self.table]
-        return Response(200, exposition("headway_gateway", parts, self.server.refused), content_type=CONTENT_TYPE)
+    def _own(self, path: str) -> Response:
+        """What the gateway says of itself; the screen let nothing else pass."""
+        if path == METRICS:
+            return Response(200, exposition(self.table, self.server.refused), content_type=CONTENT_TYPE)
+        if path == HEALTH:
+            return json_response(200, {"status": "ok", "routes_version": self.table.version})
+        return server_response(path) or error_response(404, f"There is nothing at {path}.")
+
+    def _waiting(self) -> dict[str, int]:
+        return {key: entry.held for key, entry in self.relays.waiting.items()}
+
+    async def close(self) -> None:
+        """Write and tell what is left; called once the server has drained."""
+        for search in list(self._searches):
+            search.cancel()
+        self.relays.close()
+        await self.access_log.close()
+
+
+def _own_problem(request: Request) -> Response | None:
+    path = request.path
+    if path == METRICS:
+        return _metrics_problem(request) or method_problem(request, READ)
+    if path == HEALTH or server_response(path) is not None:
+        return method_problem(request, READ)
+    return error_response(404, f"There is nothing at {path}.")
 
 
 def _metrics_problem(request: Request) -> Response | None:
     if is_loopback(request.peer) and not names_another_host(request):
         return None
-    return error_response(404, "There is nothing at /metrics.")
+    return error_response(404, f"There is nothing at {METRICS}.")
 
 
-def _admission_problem(entry: Entry, request: Request, target: Target) -> Response | None:
-    problem = access_problem(entry, request)
-    if problem is not None:
-        return problem
-    if target.verb in ("status", "metadata"):
-        return method_problem(request, READ)
-    if target.verb != "predict":
-        return error_response(400, f"The verb {target.verb!r} is not offered; use ':predict'.")
-    return method_problem(request, ("POST",)) or body_problem(request)
-
-
-def _status(entry: Entry) -> Response:
-    """The deployment as TensorFlow Serving shows a model."""
-    versions = []
-    for group in entry.groups:
-        if any(backend.available for backend in group.backends) and not entry.stopped:
-            state = "AVAILABLE"
-        else:
-            state = "END" if entry.route.desired is DeploymentState.STOPPED else "LOADING"
-        versions.append((group.version, state))
-    return tensorflow.status_response(versions)
+def _admission_problem(entry: Entry, request: Request, wanted: Destination) -> Response | None:
+    return access_problem(entry, request) or method_problem(request, wanted.methods)
