@@ -30,6 +30,9 @@ DTYPES = {
 }
 """Datatype to NumPy's name. BF16 has none there, so it is refused."""
 DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
+_DTYPES = {datatype: np.dtype(dtype) for datatype, dtype in DTYPES.items()}
+_DATATYPES = {dtype: datatype for datatype, dtype in _DTYPES.items()}
+_LITTLE = {dtype: dtype.newbyteorder("<") for dtype in _DATATYPES}
 
 LONGEST_NAME = 1024
 _LENGTH = struct.Struct("<I")
@@ -55,10 +58,10 @@ class SentTensor:
         self.document = document
         self.name = _name_in(document)
         self.datatype = document.get("datatype")
-        dtype = DTYPES.get(self.datatype) if isinstance(self.datatype, str) else None
+        dtype = _DTYPES.get(self.datatype) if isinstance(self.datatype, str) else None
         if dtype is None:
             raise BadRequestError(f"input {self.name!r}: {_datatype_fault(self.datatype)}")
-        self.dtype = np.dtype(dtype)
+        self.dtype = dtype
         self.shape = _shape_in(document, self.name)
         self.size = math.prod(self.shape)
         self.binary_size = _binary_size_in(document, self.name)
@@ -67,7 +70,7 @@ class SentTensor:
         """The array in ``data``, flat or nested."""
         if "data" not in self.document:
             raise BadRequestError(f"input {self.name!r} has neither 'data' nor 'binary_data_size'")
-        array = _parser(self.name, self.dtype.name).from_json(self.document["data"])
+        array = _parser(self.name, self.datatype).from_json(self.document["data"])
         if array.shape == self.shape:
             return array
         if array.size != self.size or (array.ndim > 1 and self.size):
@@ -86,8 +89,8 @@ class SentTensor:
             )
         if self.datatype == "BOOL":
             return np.frombuffer(data, dtype=np.uint8).astype(bool).reshape(self.shape)
-        array = np.frombuffer(data, dtype=self.dtype.newbyteorder("<")).reshape(self.shape)
-        return array.astype(self.dtype, copy=not array.flags.aligned)
+        array = np.frombuffer(data, dtype=_LITTLE[self.dtype]).reshape(self.shape)
+        return array if array.flags.aligned and array.dtype == self.dtype else array.astype(self.dtype)
 
     def _from_strings(self, data: memoryview) -> Array:
         found = list(_strings(self.name, data, self.size))
@@ -113,11 +116,18 @@ def _datatype_fault(datatype: Any) -> str:
 
 def _shape_in(document: dict[str, Any], name: str) -> tuple[int, ...]:
     shape = document.get("shape")
-    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < 2**63 for size in shape):
-        raise BadRequestError(f"input {name!r}: 'shape' must be a list of numbers from 0")
+    if not isinstance(shape, list):
+        raise _shape_fault(name)
+    for size in shape:
+        if type(size) is not int or not 0 <= size < 2**63:
+            raise _shape_fault(name)
     if len(shape) > DEEPEST:
         raise BadRequestError(f"input {name!r}: 'shape' has more than {DEEPEST} axes")
     return tuple(shape)
+
+
+def _shape_fault(name: str) -> BadRequestError:
+    return BadRequestError(f"input {name!r}: 'shape' must be a list of numbers from 0")
 
 
 def _binary_size_in(document: dict[str, Any], name: str) -> int | None:
@@ -133,8 +143,8 @@ def _binary_size_in(document: dict[str, Any], name: str) -> int | None:
 
 
 @lru_cache(maxsize=256)
-def _parser(name: str, dtype: str) -> Input:
-    return Input(TensorSpec(name, dtype, None))
+def _parser(name: str, datatype: str) -> Input:
+    return Input(TensorSpec(name, DTYPES[datatype], None))
 
 
 def _strings(name: str, data: memoryview, most: int) -> Iterator[bytes]:
@@ -167,7 +177,7 @@ def tensor_of(name: str, value: Any) -> tuple[str, Array]:
         array = array.astype(object)
     if array.dtype.kind == "O" and not all(isinstance(item, (str, bytes)) for item in array.reshape(-1)):
         raise EncodingError(f"The output {name!r} holds other things than texts and numbers, so it is no tensor.")
-    datatype = DATATYPES.get(array.dtype.name)
+    datatype = _DATATYPES.get(array.dtype)
     if datatype is None:
         raise EncodingError(f"The output {name!r} has the type {array.dtype}, which the protocol does not know.")
     return datatype, array
@@ -191,7 +201,7 @@ def json_data(name: str, array: Array) -> Any:
 def binary_data(array: Array) -> bytes | memoryview:
     """A tensor's elements as the extension has them; not copied where they lie so already."""
     if array.dtype.kind != "O":
-        return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
+        return np.ascontiguousarray(array, dtype=_LITTLE[array.dtype]).reshape(-1).view(np.uint8).data
     parts = []
     for item in array.reshape(-1):
         element = item.encode("utf-8", "surrogatepass") if isinstance(item, str) else item
