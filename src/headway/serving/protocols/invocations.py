@@ -16,7 +16,7 @@ import headway
 from headway.serving.encoding import dumps
 from headway.serving.http.messages import Headers, Request, Response, json_response
 from headway.serving.protocols.base import BadRequestError, Call, ModelState, Served, Target
-from headway.serving.protocols.tfserving import as_columns, as_rows, document_of
+from headway.serving.protocols.tensorflow import as_columns, as_rows, document_of
 from headway.serving.protocols.values import Reader, call_without_signature, reader_of, transposed
 from headway.serving.runtimes.base import LoadedModel
 

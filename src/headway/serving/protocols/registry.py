@@ -10,7 +10,7 @@ from headway.serving.protocols.invocations import CSV, InvocationsWire
 from headway.serving.protocols.openinference import OCTETS, OpenInferenceWire, is_binary
 from headway.serving.protocols.plain import PlainWire
 from headway.serving.protocols.sniffing import SniffingWire
-from headway.serving.protocols.tfserving import TensorflowWire
+from headway.serving.protocols.tensorflow import TensorflowWire
 
 PROTOCOLS: Mapping[str, Callable[[Served], Wire]] = {
     "tensorflow": TensorflowWire,

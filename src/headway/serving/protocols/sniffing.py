@@ -9,7 +9,7 @@ from headway.serving.protocols.base import BadRequestError, Call, ModelState, Se
 from headway.serving.protocols.invocations import FRAMES, InvocationsWire
 from headway.serving.protocols.openinference import OpenInferenceWire, is_binary
 from headway.serving.protocols.plain import PlainWire
-from headway.serving.protocols.tfserving import TensorflowWire, document_of
+from headway.serving.protocols.tensorflow import TensorflowWire, document_of
 from headway.serving.runtimes.base import LoadedModel
 
 

@@ -1,170 +1,178 @@
-"""TensorFlow Serving's REST API: addresses, bodies and errors.
+"""TensorFlow Serving's REST API: bodies and errors. Its paths are in :mod:`headway.serving.protocols.paths`.
 
 Source: the documentation "RESTful API" of TensorFlow Serving. Row form: ``{"instances": [row, …]}`` →
-``{"predictions": [row, …]}``; column form: ``{"inputs": value}`` → ``{"outputs": value}``; errors: ``{"error": text}``.
+``{"predictions": [row, …]}``; column form: ``{"inputs": value}`` → ``{"outputs": value}``; an only output is answered
+without its name. Classify and regress: ``{"examples": [{feature: value}, …], "context": {…}}`` → ``{"results": […]}``.
+Errors: ``{"error": text}``.
 """
 
 from __future__ import annotations
 
-import logging
-import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 
 from headway.serving.encoding import EncodingError, decode_base64, dumps, loads
-from headway.serving.http.messages import Response, error_response, json_response
-from headway.serving.runtimes.base import LoadedModel
+from headway.serving.http.messages import Headers, Request, Response, error_response, json_response
+from headway.serving.protocols import examples
+from headway.serving.protocols.base import BadRequestError, Call, ModelState, Served, Target
+from headway.serving.protocols.values import call_without_signature, reader_of
+from headway.serving.runtimes.base import LoadedModel, Signature, TensorSpec
 
-log = logging.getLogger(__name__)
+DEFAULT_SIGNATURE = "serving_default"
+METHODS = {verb: f"tensorflow/serving/{verb}" for verb in ("predict", "classify", "regress")}
+BINARY = "_bytes"
+"""How the name of an output ends whose texts are bytes."""
+SIGNATURES = frozenset({"", DEFAULT_SIGNATURE, *METHODS.values()})
 
-_VERSIONED = re.compile(r"/v1/models/([^/]+?)(?:/versions/([0-9]+)|/labels/([^/:]+))?(:[a-z]+|/metadata)?")
-_ENDPOINT = re.compile(r"/model-serving/([^/]+?)(:[a-z]+|/metadata)?")
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a path asks for: ``verb`` is ``status``, ``metadata``, ``predict`` or another word after a colon."""
-
-    model: str
-    verb: str
-    version: int | None = None
-    label: str | None = None
-    endpoint: bool = False
-    """Whether ``model`` names a deployment (``/model-serving/``) and not a model."""
+_TYPES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE", "object": "DT_STRING", "bool": "DT_BOOL"}
 
 
-def locate(path: str) -> Target | None:
-    """The target of a path, or None when it is not of this protocol.
+class TensorflowWire:
+    """Reads and writes TensorFlow Serving's bodies."""
 
-    >>> locate("/v1/models/digits/versions/3:predict")
-    Target(model='digits', verb='predict', version=3, label=None, endpoint=False)
-    >>> locate("/model-serving/my%20digits:predict").model
-    'my digits'
-    """
-    path = re.sub("%3a", ":", path, flags=re.IGNORECASE)
-    found = _VERSIONED.fullmatch(path)
-    if found is not None:
-        name, version, label, verb = found.groups()
-        number = int(version) if version and len(version) < 19 else None if not version else -1
-        return Target(_text(name), _verb(verb), number, _text(label) if label else None)
-    found = _ENDPOINT.fullmatch(path)
-    return None if found is None else Target(_text(found[1]), _verb(found[2]), endpoint=True)
+    def __init__(self, served: Served) -> None:
+        self.served = served
+
+    def read(self, model: LoadedModel, request: Request, target: Target) -> Call:
+        return self.read_document(model, document_of(request.body), target)
+
+    def read_document(self, model: LoadedModel, document: Any, target: Target) -> Call:
+        """The call in a body that was parsed."""
+        if not isinstance(document, dict):
+            raise BadRequestError("JSON Value: expecting an object with 'inputs' or 'instances'")
+        _check_signature_name(model, document.get("signature_name", ""))
+        if target.verb == "predict":
+            call = _predict_call(model, document)
+        elif target.verb in METHODS:
+            call = examples.read(model, document)
+            call.note = target.verb
+        else:
+            raise BadRequestError(f"The verb {target.verb[:50]!r} is not offered; use ':predict'.")
+        call.wire = self
+        return call
+
+    def write(self, model: LoadedModel, call: Call, result: Any) -> Response:
+        form = call.note
+        if form == "instances":
+            return Response(200, dumps({"predictions": as_rows(result, bare=model.signature is not None)}))
+        if form == "inputs":
+            return Response(200, dumps({"outputs": as_columns(result, bare=model.signature is not None)}))
+        if form == "classify":
+            return Response(200, dumps({"results": examples.classified(model, result)}))
+        return Response(200, dumps({"results": examples.regressed(result)}))
+
+    def fail(self, status: int, text: str, *, headers: Headers = ()) -> Response:
+        return error_response(status, text, headers=headers)
+
+    def describe(self, target: Target, model: LoadedModel | None, state: ModelState) -> Response:
+        if target.verb == "metadata":
+            if model is None:
+                return self.fail(503, "The model is being loaded.", headers=(("Retry-After", "1"),))
+            return json_response(200, metadata_of(self.served, model))
+        return status_response([(self.served.version, state.value)])
 
 
-def _text(part: str) -> str:
-    return unquote(part, errors="replace")
-
-
-def _verb(part: str | None) -> str:
-    return part[1:] if part else "status"
-
-
-class BadBodyError(Exception):
-    """The body is not a prediction request; the text says why, as TensorFlow Serving would."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """A prediction request: the value as it was sent, and in which form."""
-
-    value: Any
-    columns: bool
-    signature: str
-
-
-def read_query(body: bytes) -> Query:
-    """The request in a body.
+def document_of(body: bytes) -> Any:
+    """The JSON of a body, with bytes where base64 was sent.
 
     Raises:
-        BadBodyError: It is not JSON, or not a prediction request.
+        BadRequestError: It is not JSON.
     """
     try:
         document = loads(body)
-        if b'"b64"' in body:
-            document = decode_base64(document)
+        return decode_base64(document) if b'"b64"' in body else document
     except EncodingError as error:
-        raise BadBodyError(f"JSON Parse error: {error}") from None
-    if not isinstance(document, dict):
-        raise BadBodyError("JSON Value: expecting an object with 'inputs' or 'instances'")
-    return _query_in(document)
+        raise BadRequestError(f"JSON Parse error: {error}") from None
 
 
-def _query_in(document: dict[str, Any]) -> Query:
+def _check_signature_name(model: LoadedModel, name: Any) -> None:
+    if not isinstance(name, str):
+        raise BadRequestError("'signature_name' key must be a string value.")
+    if model.signature is not None and name not in SIGNATURES:
+        raise BadRequestError(f'Serving signature name: "{name[:100]}" not found in signature def')
+
+
+def _predict_call(model: LoadedModel, document: dict[str, Any]) -> Call:
     rows, columns = "instances" in document, "inputs" in document
     if rows and columns:
-        raise BadBodyError("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
+        raise BadRequestError("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
     if not rows and not columns:
-        raise BadBodyError("Missing 'inputs' or 'instances' key")
-    signature = document.get("signature_name", "")
-    if not isinstance(signature, str):
-        raise BadBodyError("'signature_name' key must be a string value.")
-    value = document["inputs" if columns else "instances"]
+        raise BadRequestError("Missing 'inputs' or 'instances' key")
+    form = "instances" if rows else "inputs"
+    value = document[form]
     if rows and not isinstance(value, list):
-        raise BadBodyError("Expecting 'instances' to be a list/array")
+        raise BadRequestError("Expecting 'instances' to be a list/array")
     if rows and not value:
-        raise BadBodyError("No values in 'instances' array")
-    return Query(value, columns, signature)
+        raise BadRequestError("No values in 'instances' array")
+    if model.signature is None:
+        call = call_without_signature(model, value)
+    else:
+        reader = reader_of(model.signature)
+        call = reader.of_rows(value) if rows else reader.of_value(value)
+    call.note = form
+    return call
 
 
-def answer(model: LoadedModel, body: bytes) -> Response:
-    """Predict, and say what went wrong in this protocol's way. Runs in the model's thread; raises nothing."""
-    try:
-        query = read_query(body)
-    except BadBodyError as error:
-        return error_response(400, str(error))
-    try:
-        result = model.predict(query.value, columns=query.columns)
-    except (ValueError, TypeError) as error:
-        log.info("The model refused a request", exc_info=True)
-        return error_response(400, str(error) or type(error).__name__)
-    except (Exception, SystemExit) as error:  # the boundary to the user's code
-        log.exception("The model failed")
-        return error_response(500, f"{type(error).__name__}: {error}")
-    return _answer_with(result, columns=query.columns)
+def as_columns(result: Any, *, bare: bool) -> Any:
+    """A result by the names of outputs; ``bare`` answers an only output without its name."""
+    if not isinstance(result, Mapping):
+        return result
+    if bare and len(result) == 1:
+        ((name, array),) = result.items()
+        return _binary(name, array)
+    for name in result:
+        if isinstance(name, str) and name.endswith(BINARY):
+            return {name: _binary(name, array) for name, array in result.items()}
+    return result
 
 
-def _answer_with(result: Any, *, columns: bool) -> Response:
-    try:
-        if columns:
-            return Response(200, dumps({"outputs": result}))
-        return Response(200, dumps({"predictions": as_rows(result)}))
-    except EncodingError as error:
-        log.error("%s", error)
-        return error_response(500, str(error))
-
-
-def as_rows(result: Any) -> Any:
+def as_rows(result: Any, *, bare: bool = False) -> Any:
     """A dict of columns as a list of rows; anything else as it is.
 
     >>> as_rows({"classes": [5, 1], "scores": [[0.9], [0.8]]})
     [{'classes': 5, 'scores': [0.9]}, {'classes': 1, 'scores': [0.8]}]
     """
-    if not isinstance(result, dict) or not result:
+    result = as_columns(result, bare=bare)
+    if not isinstance(result, Mapping) or not result:
         return result
     columns = [_column(value) for value in result.values()]
-    if any(column is None for column in columns):
-        return result
-    lengths = {str(key): len(column) for key, column in zip(result, columns, strict=True)}
-    if len(set(lengths.values())) > 1:
-        raise EncodingError(f"The model's columns have different lengths, so they are not rows: {lengths}")
-    return [dict(zip(result, row, strict=True)) for row in zip(*columns, strict=True)]
+    for column in columns:
+        if column is None:
+            return result
+    try:
+        return [dict(zip(result, row)) for row in zip(*columns, strict=True)]  # noqa: B905  # as many names as columns
+    except ValueError:
+        lengths = {str(key): len(column) for key, column in zip(result, columns, strict=True)}
+        raise EncodingError(f"The model's columns have different lengths, so they are not rows: {lengths}") from None
 
 
 def _column(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return value
     if isinstance(value, np.ndarray):
         return value.tolist() if value.ndim else None
+    if isinstance(value, (list, tuple)):
+        return value
     if hasattr(value, "tolist") and not isinstance(value, np.generic):
         listed = value.tolist()
         return listed if isinstance(listed, list) else None
     return None
 
 
-def status_response(versions: list[tuple[int, str]]) -> Response:
+def _binary(name: Any, value: Any) -> Any:
+    """What an output whose name ends in ``_bytes`` holds, as bytes: its texts are sent as base64 too."""
+    if not (isinstance(name, str) and name.endswith(BINARY)):
+        return value
+    return _as_bytes(value.tolist() if isinstance(value, np.ndarray) else value)
+
+
+def _as_bytes(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_bytes(item) for item in value]
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+
+
+def status_response(versions: Iterable[tuple[int, str]]) -> Response:
     """Versions and their states (``AVAILABLE``, ``LOADING``, ``END``) as ``GET /v1/models/<name>`` answers them."""
     return json_response(
         200,
@@ -175,3 +183,32 @@ def status_response(versions: list[tuple[int, str]]) -> Response:
             ]
         },
     )
+
+
+def metadata_of(served: Served, model: LoadedModel) -> dict[str, Any]:
+    """``GET /v1/models/<name>/metadata``: the model's own metadata beside the ``signature_def``."""
+    metadata = dict(model.metadata)
+    if model.signature is not None:
+        metadata["signature_def"] = {"signature_def": {DEFAULT_SIGNATURE: _signature_def(model.signature)}}
+    spec = {"name": served.name, "signature_name": "", "version": str(served.version)}
+    return {"model_spec": spec, "metadata": metadata}
+
+
+def _signature_def(signature: Signature) -> dict[str, Any]:
+    return {
+        "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
+        "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
+        "method_name": METHODS["predict"],
+    }
+
+
+def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
+    sizes = [] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
+    return {
+        "dtype": _TYPES.get(spec.dtype or "float64", f"DT_{spec.dtype.upper()}"),
+        "tensor_shape": {
+            "dim": [{"size": str(size), "name": ""} for size in sizes],
+            "unknown_rank": spec.shape is None,
+        },
+        "name": spec.name,
+    }
