@@ -22,6 +22,7 @@ import uvloop
 
 from headway.domain.base import now
 from headway.domain.deployments import DeploymentState, Route, RouteReplica, RouteTable, RouteToken, RouteVersion
+from headway.domain.traffic import TrafficReport
 from headway.domain.users import token_digest
 from headway.serving.http.exchange import Exchange
 from headway.serving.http.limits import Limits
@@ -222,6 +223,8 @@ class FeedServer:
         self.version = 0
         self.routes: tuple[Route, ...] = ()
         self.asked: list[dict[str, str]] = []
+        self.reports: list[TrafficReport] = []
+        self.report_status = 200
         self._changed = threading.Condition()
         self._listener: ThreadingHTTPServer | None = None
 
@@ -239,6 +242,9 @@ class FeedServer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 feed.answer(self)
+
+            def do_POST(self) -> None:
+                feed.take(self)
 
             def log_message(self, *arguments: object) -> None:
                 pass
@@ -273,6 +279,22 @@ class FeedServer:
         except ConnectionError:
             pass
 
+    def take(self, handler: BaseHTTPRequestHandler) -> None:
+        """Plays ``POST /api/v1/gateway/traffic``: reports must be as the contract says."""
+        content = handler.rfile.read(int(handler.headers["Content-Length"]))
+        right = handler.path == "/api/v1/gateway/traffic"
+        if not right or handler.headers["Authorization"] != f"Bearer {GATEWAY_TOKEN}":
+            handler.send_error(404 if not right else 401)
+            return
+        report = TrafficReport.model_validate_json(content)
+        with self._changed:
+            if self.report_status == 200:
+                self.reports.append(report)
+        handler.send_response(self.report_status)
+        handler.send_header("Content-Length", "2")
+        handler.end_headers()
+        handler.wfile.write(b"{}")
+
     def stop(self) -> None:
         with self._changed:
             listener, self._listener = self._listener, None
@@ -292,8 +314,8 @@ class GatewayHome:
         self.feed = FeedServer(directory)
         self._spawn = spawn
 
-    def start(self) -> Process:
-        return self._spawn("headway.serving.gateway", "--directory", str(self.directory))
+    def start(self, *options: str) -> Process:
+        return self._spawn("headway.serving.gateway", "--directory", str(self.directory), *options)
 
 
 @pytest.fixture
@@ -312,8 +334,14 @@ def make_route(
     state: DeploymentState = DeploymentState.RUNNING,
     desired: DeploymentState = DeploymentState.RUNNING,
     secrets: dict[str, float | None] | None = None,
+    shadow: int | None = None,
+    labels: dict[int, tuple[str, ...]] | None = None,
+    **settings: Any,
 ) -> Route:
-    """A route; each version is ``(number, weight, {replica id: address})``, each secret maps to seconds it is valid."""
+    """A route; each version is ``(number, weight, {replica id: address})``, each secret maps to seconds it is valid.
+
+    ``shadow`` is the number of the version that gets copies, ``settings`` are fields of the route.
+    """
     from datetime import timedelta
 
     return Route(
@@ -328,6 +356,8 @@ def make_route(
                 version=number,
                 weight=weight,
                 replicas=tuple(RouteReplica(id=key, address=address) for key, address in replicas.items()),
+                shadow=number == shadow,
+                labels=(labels or {}).get(number, ()),
             )
             for number, weight, replicas in versions
         ),
@@ -338,6 +368,7 @@ def make_route(
             )
             for secret, seconds in (secrets or {}).items()
         ),
+        **settings,
     )
 
 
@@ -452,3 +483,108 @@ def echo() -> Iterator[Callable[..., EchoServer]]:
     yield start
     for server in started:
         server.end()
+
+
+class ScriptedReplica:
+    """A listener that answers whatever a test wants, byte by byte, over raw sockets; ``/health`` is answered apart.
+
+    ``script`` is given a request's bytes and answers bytes, None to close without a word, or an awaitable of either.
+    """
+
+    def __init__(self, script: Callable[[bytes], Any] | None = None) -> None:
+        self.script = script or (lambda request: self.json(200, {"outputs": 1}))
+        self.healthy = True
+        self.seen: list[bytes] = []
+        """Requests but those for ``/health``, as they came."""
+        self.broken = 0
+        """Connections that were closed while their request was worked on."""
+        self.connections: set[asyncio.StreamWriter] = set()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    @staticmethod
+    def json(status: int, value: Any, *headers: str) -> bytes:
+        body = json.dumps(value).encode()
+        lines = [f"HTTP/1.1 {status} Said", "Content-Type: application/json", f"Content-Length: {len(body)}", *headers]
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        server = await asyncio.start_server(self._connection, "127.0.0.1", 0, backlog=1024)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        for writer in list(self.connections):
+            writer.transport.abort()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.add(writer)
+        try:
+            while not writer.is_closing():
+                await self._one(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.connections.discard(writer)
+            writer.transport.abort()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        body = await reader.readexactly(int(length[0].partition(b":")[2])) if length else b""
+        if head.startswith(b"GET /health "):
+            answer = self.json(200 if self.healthy else 503, {})
+        else:
+            self.seen.append(head + body)
+            answer = await self._answer(reader, head + body)
+        if answer is None:
+            writer.transport.abort()
+            return
+        writer.write(answer)
+        await writer.drain()
+
+    async def _answer(self, reader: asyncio.StreamReader, request: bytes) -> bytes | None:
+        answer = self.script(request)
+        if not asyncio.iscoroutine(answer):
+            return answer
+        working = asyncio.ensure_future(answer)
+        ending = asyncio.ensure_future(reader.read(1))
+        await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            self.broken += 1
+            working.cancel()
+            return None
+        ending.cancel()
+        await asyncio.wait({ending})
+        return working.result()
+
+    def call(self, function: Callable[[], Any]) -> None:
+        """Have ``function`` called by the thread that answers."""
+        self.loop.call_soon_threadsafe(function)
+
+    def end(self) -> None:
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., ScriptedReplica]]:
+    """Starts scripted replicas."""
+    started: list[ScriptedReplica] = []
+
+    def start(script: Callable[[bytes], Any] | None = None) -> ScriptedReplica:
+        started.append(ScriptedReplica(script))
+        return started[-1]
+
+    yield start
+    for replica in started:
+        replica.end()
