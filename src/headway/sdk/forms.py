@@ -36,7 +36,7 @@ class Form:
             raise InvalidRequestError(f"The input cannot be written as JSON: {error}.") from None
 
 
-def form_of(value: Any) -> Form:
+def form_of(value: Any, *, pinned: bool = False) -> Form:
     """How ``value`` is asked for.
 
     ======================  ================================  =========================================================
@@ -50,11 +50,14 @@ def form_of(value: Any) -> Form:
     text, bytes, number     ``{"inputs": …}``                 what the model gave
     ======================  ================================  =========================================================
 
+    Where one version is asked for (``pinned``), only TensorFlow Serving's forms are spoken, and a DataFrame is sent as
+    ``{"instances": [{column: value}, …]}``, or as rows of values where its columns have numbers for names.
+
     Raises:
         InvalidRequestError: It is nothing of these.
     """
     if _is(value, "pandas", "DataFrame"):
-        return _frame_form(value)
+        return _frame_form(value, pinned)
     if _is(value, "pandas", "Series"):
         index, rows = value.index, [_cell(item) for item in value.tolist()]
         return Form({"instances": rows}, lambda answer: _as_series(_field(answer, "predictions"), index))
@@ -130,14 +133,18 @@ def _cell(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else _plain(value)
 
 
-def _frame_form(frame: Any) -> Form:
+def _frame_form(frame: Any, pinned: bool) -> Form:
     if frame.columns.nlevels > 1:
         raise InvalidRequestError(
             "A DataFrame with several levels of columns cannot be sent.", hint="Flatten them first."
         )
     columns = [frame.iloc[:, place].tolist() for place in range(frame.shape[1])]
     rows = [[_cell(item) for item in row] for row in zip(*columns, strict=True)] if columns else []
-    body = {"dataframe_split": {"columns": [str(name) for name in frame.columns], "data": rows}}
+    names = [str(name) for name in frame.columns]
+    body: dict[str, Any] = {"dataframe_split": {"columns": names, "data": rows}}
+    if pinned:
+        named = any(isinstance(name, str) for name in frame.columns)
+        body = {"instances": [dict(zip(names, row, strict=True)) for row in rows] if named else rows}
     return Form(body, lambda answer: _as_frame(_field(answer, "predictions"), frame.index))
 
 

@@ -100,7 +100,7 @@ class Predictor:
 
     def ask(self, value: Any, *, timeout: float | None = None) -> Predicted:
         """As :meth:`predict`, with the version and replica that answered, the request's id and its duration."""
-        form = form_of(value)
+        form = form_of(value, pinned=self.version is not None)
         body = form.encode()
         limit = self.timeout if timeout is None else timeout
         answer, address = self._deployments.ask(
