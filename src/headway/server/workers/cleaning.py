@@ -1,4 +1,4 @@
-"""Gives back the disk of attempts that are over, and ends what nobody knows."""
+"""Gives back the disk of attempts that are over, ends what nobody knows, and forgets old answers and traffic."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import timedelta
 from headway.domain.base import now
 from headway.domain.replicas import Attempt
 from headway.engines.base import AgentState, ForgetsAttempts
+from headway.server.actions import traffic
 from headway.server.context import Platform
 
 logger = logging.getLogger("headway.workers.cleaning")
@@ -33,6 +34,7 @@ class CleaningWorker:
                 logger.exception("attempt %s: it could not be cleaned up; it is tried again", token)
         with self._platform.storage.write() as session:
             session.idempotency.delete_before(now() - KEEP_ANSWERS)
+        traffic.prune(self._platform)
 
     def _clean(self, token: str, attempt: Attempt | None) -> None:
         engine = self._platform.engine
