@@ -31,7 +31,8 @@ class Blobs(Resource):
         path = self._place(project, "missing")
         ordered, found = sorted(set(digests)), set[str]()
         for start in range(0, len(ordered), ASK_AT_ONCE):
-            answer = self._session.call("POST", path, body={"digests": ordered[start : start + ASK_AT_ONCE]})
+            body = {"digests": ordered[start : start + ASK_AT_ONCE]}
+            answer = self._session.call("POST", path, body=body, headers=_repeatable())
             found.update(answer.get("missing", ()) if isinstance(answer, dict) else ())
         return found & set(ordered)
 
@@ -101,7 +102,7 @@ class Blobs(Resource):
 
 
 def _repeatable() -> dict[str, str]:
-    """What says that a POST may be sent again: beginning and finishing an upload twice do no more than once."""
+    """What says that a POST may be sent again: asking, beginning and finishing an upload twice do no more than once."""
     return {"Idempotency-Key": secrets.token_hex(16)}
 
 
