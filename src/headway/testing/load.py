@@ -22,15 +22,6 @@ from typing_extensions import Self
 
 from headway.testing.faults import until
 
-DOUBLE_MODEL = """
-import time
-class Predictor:
-    def predict(self, instances):
-        time.sleep(SECONDS)
-        return [2 * value for value in instances]
-"""
-"""A ``predict.py`` whose answers can be checked. ``SECONDS`` is to be replaced."""
-
 
 @dataclass(frozen=True)
 class Answer:
