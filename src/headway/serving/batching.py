@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 from headway.serving.joining import RowsError, is_joinable, join, split
-from headway.serving.pace import Pace
+from headway.serving.pace import Pace, Stopwatch
 from headway.serving.protocols.base import Call
 from headway.serving.runtimes.base import LoadedModel
 from headway.serving.worker import ModelWorker
@@ -45,6 +45,12 @@ class Item(Protocol):
         ...
 
 
+class Timer(Protocol):
+    """Tells how long ago it was made."""
+
+    def seconds(self) -> float: ...
+
+
 class Batcher:
     """Answers calls of one model, never two batches at once.
 
@@ -55,7 +61,7 @@ class Batcher:
         max_rows: Of a batch; 1 switches joining off. A call that has more by itself is predicted alone.
         max_wait_ms: How long the first call of a batch waits for others; with 0 what has arrived is taken.
         observe: Told the rows of every batch that was predicted.
-        clock: Seconds.
+        stopwatch: Made when a prediction begins.
     """
 
     def __init__(
@@ -67,14 +73,14 @@ class Batcher:
         max_rows: int,
         max_wait_ms: float,
         observe: Callable[[int], None],
-        clock: Callable[[], float] = time.perf_counter,
+        stopwatch: Callable[[], Timer] = Stopwatch,
     ) -> None:
         self.model, self.worker, self.pace = model, worker, pace
         self.waiting = 0
         """Calls that were taken and have neither finished nor failed."""
         self._max_rows, self._max_wait = max_rows, max_wait_ms / 1000
         self._joinable = is_joinable(model) and max_rows > 1
-        self._observe, self._clock = observe, clock
+        self._observe, self._stopwatch = observe, stopwatch
         self._loop = asyncio.get_running_loop()
         self._groups: dict[Hashable, deque[Item]] = {}
         """Waiting calls by what they may be joined with; the group whose turn it is comes first."""
@@ -110,7 +116,7 @@ class Batcher:
     def _flush(self) -> None:
         """Predict what waits: all of it here, or the first batch in the thread."""
         self._planned = None
-        until = self._clock() + TURN_SECONDS
+        until = time.perf_counter() + TURN_SECONDS
         while self._groups and self._running is None:
             batch = self._take()
             if not batch:
@@ -120,7 +126,7 @@ class Batcher:
                 self._begin(batch)
             else:
                 self._deliver(batch, self._predict(batch))
-                if self._groups and self._clock() > until:
+                if self._groups and time.perf_counter() > until:
                     self._planned = self._loop.call_soon(self._flush)
                     return
 
@@ -179,9 +185,9 @@ class Batcher:
         rows = _rows_of(batch)
         try:
             inputs = join(calls)
-            started = self._clock()
+            watch = self._stopwatch()
             result = self.model.predict(inputs)
-            self.pace.observe(rows, self._clock() - started)
+            self.pace.observe(rows, watch.seconds())
             parts = split(result, calls)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the boundary to code of users
             if len(batch) == 1:

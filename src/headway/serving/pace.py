@@ -6,6 +6,8 @@ everybody, health checks included. So the time of calls is measured, for each po
 
 from __future__ import annotations
 
+import resource
+import time
 from typing import Literal
 
 SLOW = 0.004
@@ -16,6 +18,9 @@ SHARE = 0.25
 """Of the newest call in the average."""
 LONGEST = 3 * SLOW
 """What one call counts at most, so that a single stall (the machine was busy) moves nothing and two do."""
+
+_OF_THREAD = getattr(resource, "RUSAGE_THREAD", None)
+"""Linux tells of each thread; elsewhere only the wall clock is known."""
 
 Execution = Literal["loop", "thread"]
 
@@ -53,3 +58,28 @@ class Pace:
             self._quick.discard(size)
         elif mean < FAST:
             self._quick.add(size)
+
+
+class Stopwatch:
+    """Runs from its making, in one thread.
+
+    A call that never waited for anything costs what it used of the processor: how long others had that, on a busy
+    machine, says nothing about it. One that did wait (for threads of its own, a device, the GIL) costs what the clock says.
+    """
+
+    def __init__(self) -> None:
+        self._used, self._waits = _usage()
+        self._began = time.perf_counter()
+
+    def seconds(self) -> float:
+        elapsed = time.perf_counter() - self._began
+        used, waits = _usage()
+        return elapsed if waits != self._waits else min(elapsed, used - self._used)
+
+
+def _usage() -> tuple[float, int]:
+    """Seconds of processor that this thread has used, and how often it has waited."""
+    if _OF_THREAD is None:
+        return time.thread_time(), int(time.perf_counter() * 1e9)
+    usage = resource.getrusage(_OF_THREAD)
+    return usage.ru_utime + usage.ru_stime, usage.ru_nvcsw

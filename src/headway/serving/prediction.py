@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from headway.serving.encoding import EncodingError
 from headway.serving.http.exchange import Exchange
-from headway.serving.http.messages import Headers, Response
+from headway.serving.http.messages import Headers, Request, Response
 from headway.serving.metrics import RequestMetrics
 from headway.serving.protocols.base import Call, Wire
+from headway.serving.screening import request_id
 
 if TYPE_CHECKING:
     from headway.serving.runtimes.base import LoadedModel
@@ -23,6 +24,14 @@ CLIENT_LEFT = 499
 NEVER = float("inf")
 
 
+def with_request_id(request: Request, response: Response) -> Response:
+    """The answer with the name that its client gave the request."""
+    name = request_id(request)
+    if name is not None:
+        response.headers = (*response.headers, (REQUEST_ID, name))
+    return response
+
+
 class Prediction:
     """Waits in a batcher, and answers its exchange once.
 
@@ -31,11 +40,9 @@ class Prediction:
         model: Who predicts.
         wire: The protocol of the answer; another one where the body says so.
         metrics: Told of the answer.
-        seconds: How long its client waits; None for as long as it takes.
-        request_id: The client's, for the answer.
     """
 
-    __slots__ = ("_deadline", "_metrics", "_model", "_request_id", "_started", "call", "exchange", "wire")
+    __slots__ = ("_deadline", "_metrics", "_model", "_started", "call", "exchange", "wire")
 
     call: Call
 
@@ -45,18 +52,20 @@ class Prediction:
         model: LoadedModel,
         wire: Wire,
         metrics: RequestMetrics,
-        seconds: float | None = None,
-        request_id: str | None = None,
     ) -> None:
         self.exchange = exchange
         self.wire = wire
         self._model = model
         self._metrics = metrics
-        self._request_id = request_id
         self._started = time.perf_counter()
-        self._deadline = NEVER if seconds is None else self._started + seconds
+        self._deadline = NEVER
         metrics.in_flight += 1
         exchange.when_gone(self._left)
+
+    def limit(self, seconds: float | None) -> None:
+        """Its client waits no longer than this, from when it was read."""
+        if seconds is not None:
+            self._deadline = self._started + seconds
 
     def wanted(self) -> bool:
         """Whether it is worth predicting; a deadline that has passed is answered here."""
@@ -97,8 +106,8 @@ class Prediction:
     def answer(self, response: Response) -> None:
         """Answer, once."""
         self._count(response.status)
-        if self._request_id is not None:
-            response.headers = (*response.headers, (REQUEST_ID, self._request_id))
+        if self.exchange.request.volatile is not None:
+            response = with_request_id(self.exchange.request, response)
         self.exchange.respond(response)
 
     def _left(self) -> None:

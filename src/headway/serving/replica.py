@@ -13,7 +13,7 @@ from headway.serving.http.messages import Request, Response, error_response, jso
 from headway.serving.http.server import HttpServer
 from headway.serving.metrics import CONTENT_TYPE, BatchMetrics, RequestMetrics, exposition
 from headway.serving.pace import Pace
-from headway.serving.prediction import REQUEST_ID, RETRY, Prediction
+from headway.serving.prediction import RETRY, Prediction, with_request_id
 from headway.serving.protocols.base import BadRequestError, ModelState, Served, Target, Wire
 from headway.serving.protocols.paths import locate
 from headway.serving.protocols.registry import body_problem, wires
@@ -24,7 +24,6 @@ from headway.serving.screening import (
     method_problem,
     misdirected,
     names_another_host,
-    request_id,
     timeout_of,
 )
 from headway.serving.warming import warm
@@ -43,9 +42,6 @@ class Aim:
     path: str
     target: Target | None = None
     """None for ``/health`` and ``/metrics``."""
-    seconds: float | None = None
-    """How long the client waits."""
-    request_id: str | None = None
 
 
 class Replica:
@@ -109,30 +105,16 @@ class Replica:
         """Refuse by the head alone; otherwise the request's context is its :class:`Aim`."""
         if has_foreign_origin(request) or (self.only_loopback and names_another_host(request)):
             return misdirected()
-        identity = request_id(request)
-        problem = self._aim(request, identity)
-        if problem is not None and identity is not None:
-            problem.headers = (*problem.headers, (REQUEST_ID, identity))
-        return problem
-
-    def _aim(self, request: Request, identity: str | None) -> Response | None:
         path = request.path
         if path in ("/health", "/metrics"):
-            request.context = Aim(path, request_id=identity)
+            request.context = Aim(path)
             return method_problem(request, READ)
         target = locate(path)
         if target is None:
             return error_response(404, f"Malformed request: {request.method} {path}")
+        request.context = Aim(path, target)
         wire = self._wires[target.protocol]
-        problem = self._wrong_target(target, wire) or _wrong_verb(request, target, wire)
-        if problem is not None:
-            return problem
-        try:
-            seconds = timeout_of(request)
-        except ValueError as error:
-            return wire.fail(400, str(error))
-        request.context = Aim(path, target, seconds, identity)
-        return None
+        return self._wrong_target(target, wire) or _wrong_verb(request, target, wire)
 
     def _wrong_target(self, target: Target, wire: Wire) -> Response | None:
         served = self.served
@@ -155,32 +137,27 @@ class Replica:
         aim: Aim = exchange.request.context
         target = aim.target
         if target is None:
-            self._answer(exchange, aim, self._health() if aim.path == "/health" else self._exposition())
-            return
-        if target.verb in DESCRIBING:
+            _answer(exchange, self._health() if aim.path == "/health" else self._exposition())
+        elif target.verb in DESCRIBING:
             wire = self._wires[target.protocol]
-            self._answer(exchange, aim, wire.describe(target, self._described(), self._state()))
+            _answer(exchange, wire.describe(target, self._described(), self._state()))
         else:
-            self._predict(exchange, aim, target)
+            self._predict(exchange, target)
 
-    def _answer(self, exchange: Exchange, aim: Aim, response: Response) -> None:
-        if aim.request_id is not None:
-            response.headers = (*response.headers, (REQUEST_ID, aim.request_id))
-        exchange.respond(response)
-
-    def _predict(self, exchange: Exchange, aim: Aim, target: Target) -> None:
+    def _predict(self, exchange: Exchange, target: Target) -> None:
         model, batcher = self.model, self._batcher
-        wire = self._wires[target.protocol]
+        request, wire = exchange.request, self._wires[target.protocol]
         if model is None or batcher is None:
-            self._answer(exchange, aim, wire.fail(503, "The model is being loaded.", headers=RETRY))
+            _answer(exchange, wire.fail(503, "The model is being loaded.", headers=RETRY))
             return
-        metrics = self._metrics[target.protocol]
-        prediction = Prediction(exchange, model, wire, metrics, aim.seconds, aim.request_id)
+        prediction = Prediction(exchange, model, wire, self._metrics[target.protocol])
         if batcher.full:
             prediction.refuse(503, "Too many predictions are waiting.", headers=RETRY)
             return
         try:
-            call = wire.read(model, exchange.request, target)
+            if request.volatile is not None:
+                prediction.limit(_seconds_of(request))
+            call = wire.read(model, request, target)
         except BadRequestError as error:
             prediction.wire = error.wire or wire
             prediction.refuse(error.status, str(error))
@@ -210,12 +187,23 @@ class Replica:
         return None if self.model is None else Described(self.model, self._execution())
 
 
+def _answer(exchange: Exchange, response: Response) -> None:
+    exchange.respond(with_request_id(exchange.request, response))
+
+
 class Described:
     """A model, and where it is called now."""
 
     def __init__(self, model: LoadedModel, execution: str) -> None:
         self.signature, self.batch, self.predict = model.signature, model.batch, model.predict
         self.metadata: Mapping[str, Any] = {**model.metadata, "execution": execution}
+
+
+def _seconds_of(request: Request) -> float | None:
+    try:
+        return timeout_of(request)
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
 
 
 def _wrong_verb(request: Request, target: Target, wire: Wire) -> Response | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from functools import lru_cache
 
 from headway.serving.http.messages import Request, Response, error_response
 
@@ -11,6 +12,7 @@ LONGEST_ID = 128
 VISIBLE = bytes(range(0x21, 0x7F))
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether an address, or the name ``localhost``, means this machine alone.
 
@@ -70,7 +72,7 @@ def method_problem(request: Request, allowed: tuple[str, ...]) -> Response | Non
 
 def request_id(request: Request) -> str | None:
     """The client's name for a request, if it is 1 to 128 visible ASCII characters."""
-    found = request.header(b"x-request-id")
+    found = request.volatile.get(b"x-request-id") if request.volatile else None
     if found is None or not 1 <= len(found) <= LONGEST_ID or found.translate(None, VISIBLE):
         return None
     return found.decode("ascii")
@@ -82,7 +84,7 @@ def timeout_of(request: Request) -> float | None:
     Raises:
         ValueError: It is not a positive number.
     """
-    found = request.header(b"x-request-timeout")
+    found = request.volatile.get(b"x-request-timeout") if request.volatile else None
     if found is None:
         return None
     try:

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from headway.serving.pace import Pace
+from headway.serving.pace import Pace, Stopwatch
 from headway.serving.runtimes.base import Arrays, LoadedModel, Signature
 
 log = logging.getLogger(__name__)
@@ -24,16 +24,15 @@ def warm(model: LoadedModel, pace: Pace) -> None:
         return
     until = time.perf_counter() + ENOUGH_SECONDS
     for turn in range(ROUNDS):
-        started = time.perf_counter()
+        watch = Stopwatch()
         try:
             model.predict(inputs)
         except Exception as error:  # noqa: BLE001  # a row of zeros may be nothing that this model takes
             log.info("The model was not warmed: %s: %s", type(error).__name__, error)
             return
-        ended = time.perf_counter()
         if turn:
-            pace.observe(1, ended - started)
-        if ended > until:
+            pace.observe(1, watch.seconds())
+        if time.perf_counter() > until:
             return
 
 

@@ -78,7 +78,11 @@ class Connection(asyncio.Protocol):
             self._refuse(refusal.response)
         finally:
             self._busy = False
-        if self._queue or self._refused is not None:
+        queue = self._queue
+        if queue:
+            if queue[0].response is not None:
+                self._advance()
+        elif self._refused is not None:
             self._advance()
         elif free and not self._blocked:
             self._read_deadline(before, len(data))
@@ -123,10 +127,33 @@ class Connection(asyncio.Protocol):
         if self._busy or self._planned:
             return
         if len(self._queue) == 1:
-            self._advance()
+            if not self._write_only():
+                self._advance()
         elif self._queue[0].response is not None:
             self._planned = True
             self.server.loop.call_soon(self._advance)
+
+    def _write_only(self) -> bool:
+        """Write the answer to the only request there is, as nearly all are; False where more is to be looked after."""
+        exchange = self._queue[0]
+        request, response, server = exchange.request, exchange.response, self.server
+        if (
+            response is None
+            or self._blocked
+            or self._ended
+            or self._refused is not None
+            or self._owes_continue
+            or request.close
+            or server.draining
+            or not self._reading
+            or self.reader.phase is not Phase.IDLE
+        ):
+            return False
+        self._queue.popleft()
+        server.budget.used -= len(request.body)
+        self.deadline = server.loop.time() + self.limits.idle_time
+        self.transport.write(server.encoder.encode(response, close=False, without_body=request.method == "HEAD"))
+        return True
 
     def _advance(self) -> None:
         """Write every answer whose turn has come, and begin what waited for its place."""

@@ -27,7 +27,7 @@ class Exchange:
         """Whether the client left before it was answered."""
         self.response: Response | None = None
         self._answering = answering
-        self._callbacks: list[Callable[[], object]] | None = None
+        self._callbacks: tuple[Callable[[], object], ...] = ()
 
     def respond(self, response: Response) -> None:
         """Answer, now or in a later turn of the loop; harmless when the client has left.
@@ -38,7 +38,7 @@ class Exchange:
         if self.response is not None:
             raise RuntimeError("A request is answered once.")
         self.response = response
-        self._callbacks = None
+        self._callbacks = ()
         if not self.gone:
             self._answering.answered()
 
@@ -47,13 +47,11 @@ class Exchange:
         if self.gone:
             callback()
         elif self.response is None:
-            if self._callbacks is None:
-                self._callbacks = []
-            self._callbacks.append(callback)
+            self._callbacks += (callback,)
 
     def leave(self) -> None:
         """The client has left."""
         self.gone = True
-        callbacks, self._callbacks = self._callbacks, None
-        for callback in callbacks or ():
+        callbacks, self._callbacks = self._callbacks, ()
+        for callback in callbacks:
             callback()

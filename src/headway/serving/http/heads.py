@@ -15,8 +15,15 @@ MANY = 1024
 LARGEST_BODY = 1024 * 1024
 END = b"\r\n\r\n"
 
-_UNFIT = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"x-request-id", b"x-request-timeout"})
-"""Headers that change what follows a head, or that differ in every request."""
+VOLATILE = (b"x-request-id", b"x-request-timeout")
+"""Headers whose values differ in every request of one client: a head is known without them."""
+
+_UNFIT = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+_MARKS = tuple((name, (b"\r\n%b: " % name, b"\r\n%b: " % name.title())) for name in VOLATILE)
+_VISIBLE = bytes(range(0x21, 0x7F))
+
+Volatile = dict[bytes, bytes]
+"""Name to value of those headers."""
 
 
 class KnownHeads:
@@ -29,8 +36,17 @@ class KnownHeads:
         self._known: dict[bytes, tuple[Request, int]] = {}
 
     def find(self, head: bytes) -> tuple[Request, int] | None:
-        """The request that these bytes began last time, and the length of its body."""
-        return self._known.get(head)
+        """A request with these bytes for a head, and the length of its body."""
+        stable, volatile = without_volatile(head)
+        found = self._known.get(stable)
+        if found is None:
+            return None
+        known, length = found
+        request = known.blank()
+        if volatile:
+            request.volatile = volatile
+            request.headers = [*known.headers, *volatile.items()]
+        return request, length
 
     def keep(self, data: bytes, start: int, request: Request) -> None:
         """Keep what the parser made of the message at ``start``, if it is simple enough."""
@@ -41,9 +57,38 @@ class KnownHeads:
         length = int(request.header(b"content-length") or 0)
         if length > self._largest_body or not (_is_line_by_line(head, request) and _is_simple(request)):
             return
+        stable, volatile = without_volatile(head)
+        known = request.blank()
+        known.headers = [pair for pair in request.headers if pair[0] not in VOLATILE]
+        known.volatile = None
+        if len(known.headers) + len(volatile) != len(request.headers):
+            return
         if len(self._known) >= MANY:
             self._known.clear()
-        self._known[head] = (request.blank(), length)
+        self._known[stable] = (known, length)
+
+
+def without_volatile(head: bytes) -> tuple[bytes, Volatile]:
+    """A head without the lines of :data:`VOLATILE`, and those.
+
+    Only a line that no parser could take for anything else is taken out: a plain name, a blank, visible ASCII.
+
+    >>> without_volatile(b"GET / HTTP/1.1\\r\\nhost: a\\r\\nx-request-id: 7f\\r\\n\\r\\n")
+    (b'GET / HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n', {b'x-request-id': b'7f'})
+    """
+    volatile: Volatile = {}
+    for name, spellings in _MARKS:
+        for mark in spellings:
+            start = head.find(mark)
+            if start < 0:
+                continue
+            end = head.find(b"\r\n", start + len(mark))
+            value = head[start + len(mark) : end]
+            if value and not value.translate(None, _VISIBLE):
+                volatile[name] = value
+                head = head[:start] + head[end:]
+            break
+    return head, volatile
 
 
 def _is_line_by_line(head: bytes, request: Request) -> bool:

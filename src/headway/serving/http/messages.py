@@ -46,6 +46,7 @@ class Request:
         "query",
         "target",
         "version",
+        "volatile",
     )
 
     def __init__(self, method: str, target: str, version: str, headers: list[tuple[bytes, bytes]], peer: str) -> None:
@@ -61,6 +62,9 @@ class Request:
         """Set when the request was answered from its head alone; the handler is not asked."""
         self.context: Any = None
         """For the application: what its screen found out about the head."""
+        self.volatile: dict[bytes, bytes] | None = None
+        """Those of its headers that :data:`headway.serving.http.heads.VOLATILE` names; None where there are none. A screen
+        that is stable looks at none of them."""
 
     def blank(self) -> Request:
         """The same head again, without a body; headers and context are shared."""
@@ -68,6 +72,7 @@ class Request:
         other.method, other.target, other.path, other.query = self.method, self.target, self.path, self.query
         other.version, other.headers, other.peer = self.version, self.headers, self.peer
         other.body, other.close, other.answer, other.context = b"", self.close, self.answer, self.context
+        other.volatile = self.volatile
         return other
 
     def values(self, name: bytes) -> list[bytes]:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import httptools
 
-from headway.serving.http.heads import END, LONGEST, KnownHeads
+from headway.serving.http.heads import END, LONGEST, VOLATILE, KnownHeads
 from headway.serving.http.limits import MIB, BodyBudget, Limits
 from headway.serving.http.messages import Request, Response, error_response
 
@@ -76,6 +76,7 @@ class RequestReader:
     def _begin(self) -> None:
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        self._volatile: dict[bytes, bytes] = {}
         self._request: Request | None = None
         self._chunks: list[bytes] = []
         self._size = self._head_size = self._told = self._raw = 0
@@ -106,8 +107,7 @@ class RequestReader:
             found = self.heads.find(data[start:end]) if end >= len(END) else None
             if found is None or end + found[1] > size:
                 break
-            known, length = found
-            request = known.blank()
+            request, length = found
             request.peer = self.peer
             if not self.heads.stable:
                 request.answer, request.context = None, None
@@ -176,7 +176,10 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.phase is not Phase.HEAD:
             return  # a trailer: never merged into the headers
-        self._headers.append((name.lower(), value.rstrip()))
+        name, value = name.lower(), value.rstrip()
+        self._headers.append((name, value))
+        if name in VOLATILE:
+            self._volatile.setdefault(name, value)
         self._told += len(name) + len(value) + 4
         if self._told > self._head_size:
             self._head_size = self._told
@@ -203,6 +206,7 @@ class RequestReader:
         version = self._parser.get_http_version()
         request = Request(method, self._url.decode("latin-1"), version, self._headers, self.peer)
         request.close = not self._parser.should_keep_alive()
+        request.volatile = self._volatile or None
         return request
 
     def _check_framing(self, request: Request) -> None:
