@@ -238,7 +238,7 @@ for number in range(5):
         run.log({{"x": number}}, step=step)
 """
     train(code, base, more=more)
-    until(lambda: all(run.state is RunState.COMPLETE for run in here.runs.list()), 30)
+    until(lambda: all(run.state is RunState.COMPLETE for run in here.runs.list()), 90)
     found = {run.name: run.id for run in here.runs.list()}
     assert sorted(found) == ["0", "1", "2", "3", "4"]
     for name, run in found.items():
