@@ -9,12 +9,15 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 import uvloop
 
+from headway.errors import HeadwayError
 from headway.serving.protocols.base import Served
 from headway.serving.replica import Replica
+from headway.serving.runtimes.command import read_command
 from headway.serving.screening import is_loopback
 from headway.serving.startup import (
     address_url,
@@ -24,6 +27,9 @@ from headway.serving.startup import (
     say,
     stop_event,
 )
+
+if TYPE_CHECKING:
+    from headway.serving.passthrough import Passthrough
 
 SWITCH_SECONDS = 0.0005
 """How long the model's thread may keep the loop from running, and the other way round, where both run Python."""
@@ -76,8 +82,7 @@ def read_batching(text: str) -> dict[str, float]:
 async def serve(options: argparse.Namespace) -> int:
     """Load, listen, predict until SIGTERM. Answers the exit code."""
     stop = stop_event()
-    served = Served(options.name, options.version, options.labels)
-    replica = Replica(options.model_dir, served, only_loopback=is_loopback(options.host), **options.batching)
+    replica = make_replica(options)
     server = replica.server
     try:
         port = await server.start(options.host, options.port)
@@ -86,17 +91,46 @@ async def serve(options: argparse.Namespace) -> int:
         return EXIT_CANNOT_LISTEN
     if not await _loaded(replica, stop):
         await server.drain(quiet=0.0, grace=0.0)
+        await replica.close(options.grace)
         return EXIT_CANNOT_LOAD if not stop.is_set() else 0
     gc.collect()
     gc.freeze()
     say(f"Serving model {options.name} version {options.version} on {address_url(options.host, port)}")
-    await stop.wait()
+    failed = await _failed(replica, stop)
     replica.draining = True
-    await server.drain(quiet=QUIET_SECONDS, grace=options.grace)
-    return 0
+    await server.drain(quiet=0.0 if failed else QUIET_SECONDS, grace=options.grace)
+    await replica.close(options.grace)
+    return EXIT_CANNOT_LOAD if failed else 0
 
 
-async def _loaded(replica: Replica, stop: asyncio.Event) -> bool:
+def make_replica(options: argparse.Namespace) -> Replica | Passthrough:
+    """What serves the model: this process, or a program that the model brings.
+
+    Raises:
+        ModelLoadError: The model says wrongly how it is served.
+    """
+    served = Served(options.name, options.version, options.labels)
+    loopback = is_loopback(options.host)
+    command = read_command(options.model_dir)
+    if command is None:
+        return Replica(options.model_dir, served, only_loopback=loopback, **options.batching)
+    from headway.serving.passthrough import Passthrough  # brings 20 MB that others have no use for
+
+    return Passthrough(command, options.model_dir, served, only_loopback=loopback)
+
+
+async def _failed(replica: Replica | Passthrough, stop: asyncio.Event) -> bool:
+    """Wait until this process is to end; True when what serves the model has ended by itself."""
+    stopping = asyncio.ensure_future(stop.wait())
+    failing = asyncio.ensure_future(replica.failure())
+    await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        complain(f"The model is served no longer: {failing.result()}")
+    failing.cancel()
+    return not stopping.done()
+
+
+async def _loaded(replica: Replica | Passthrough, stop: asyncio.Event) -> bool:
     """Whether the model is there; False when it cannot be loaded or the process was asked to end meanwhile."""
     loading = asyncio.ensure_future(replica.load())
     stopping = asyncio.ensure_future(stop.wait())
@@ -117,7 +151,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging()
     raise_descriptor_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
-    return int(uvloop.run(serve(options)))
+    try:
+        if (options.model_dir / "requirements.txt").is_file():
+            from headway.serving.environments import enter_environment  # few models need what it imports
+
+            enter_environment(options.model_dir, sys.argv[1:] if argv is None else argv)
+        return int(uvloop.run(serve(options)))
+    except HeadwayError as error:
+        complain(f"The model cannot be served: {error}")
+        return EXIT_CANNOT_LOAD
 
 
 if __name__ == "__main__":

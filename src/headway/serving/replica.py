@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,13 @@ class Replica:
             observe=self._batches.observe,
         )
         self.model = model
+
+    async def failure(self) -> str:
+        """Never returns: a model within this process ends with it."""
+        return str(await asyncio.get_running_loop().create_future())
+
+    async def close(self, grace: float) -> None:
+        """There is nothing to end."""
 
     def _loaded(self) -> tuple[LoadedModel, Pace]:
         model = load_model(self.model_dir)
