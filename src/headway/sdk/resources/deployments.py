@@ -27,7 +27,7 @@ from headway.sdk.load.bench import BenchOptions, prepare
 from headway.sdk.load.plan import DEFAULT_CONNECTIONS, DEFAULT_TIMEOUT, LoadPlan, LoadReport, Second
 from headway.sdk.resources.events import follow_events
 from headway.sdk.resources.logs import read_logs
-from headway.sdk.resources.revisions import DeploymentRevisions
+from headway.sdk.resources.revisions import DeploymentRevisions, check_words
 from headway.sdk.resources.waiting import REVISION_EVENTS, has_reached, is_live, waited_state
 from headway.sdk.session import Session
 
@@ -72,6 +72,7 @@ class Deployments(DeploymentRevisions):
         given = {"replicas": replicas, "scaling": scaling, **fields}
         values = {key: value for key, value in given.items() if value is not None}
         values |= {"project": self._project(project), "name": name, "model": model}
+        check_words(values)
         request = parse_request(DeploymentCreate, values, what="The deployment")
         return self._session.create(Deployment, self.path, request)
 

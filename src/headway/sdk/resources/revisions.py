@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,8 +19,9 @@ from headway.domain.deployments import (
 )
 from headway.domain.traffic import DeploymentTraffic
 from headway.errors import InvalidRequestError
-from headway.sdk.resources.base import Resource
+from headway.sdk.resources.base import Resource, refuse_unknown
 
+_VERSION = re.compile(r"^v[1-9][0-9]*$")
 MODEL_OR_TRAFFIC = "model= is the one version that takes all traffic; traffic= names several by weight."
 
 
@@ -85,6 +87,7 @@ class DeploymentRevisions(Resource):
             del values["reason"]
         if unset:
             values["unset"] = frozenset([unset] if isinstance(unset, str) else unset)
+        check_words(values)
         request = parse_request(DeploymentUpdate, values, what="The update")
         _check_update(request)
         return self._session.act(Deployment, "PATCH", self._of(deployment, project), body=request)
@@ -137,6 +140,20 @@ class DeploymentRevisions(Resource):
 
     def _of(self, deployment: str, project: str | None, *more: str) -> str:
         return self._address(self._id(Deployment, deployment, project), *more)
+
+
+def check_words(values: Mapping[str, Any]) -> None:
+    """InvalidRequestError for a rule that ``scaling``, ``guard`` or ``batching`` do not have: parts of records pass unknown
+    words over.
+    """
+    for name, model in (("scaling", Scaling), ("guard", Guard), ("batching", Batching)):
+        value = values.get(name)
+        parts = [value]
+        if isinstance(value, Mapping) and all(_VERSION.match(str(key)) for key in value):
+            parts = list(value.values())
+        for rules in parts:
+            if isinstance(rules, Mapping):
+                refuse_unknown(dict(rules), set(model.model_fields), f"{name}=")
 
 
 def moment_of(since: datetime | timedelta | float) -> datetime:
