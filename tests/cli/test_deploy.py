@@ -1,0 +1,175 @@
+"""headway deploy against a real server: the page of truth, load that is kept as a run, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headway import Client
+from headway.cli.deploy_bench import histogram_lines
+from headway.domain.base import new_id
+from headway.domain.latency import bucket_of
+from headway.testing.faults import until
+from headway.testing.server import ServerProcess
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+WAIT = ("--wait", "--timeout", "90")
+PREDICT = """
+class Predictor:
+    def predict(self, inputs):
+        if inputs == ["wrong"]:
+            raise ValueError("not that one")
+        return [2 * value for value in inputs]
+"""
+
+
+@pytest.fixture
+def project(logged_in: ServerProcess, headway: Run, environment: dict[str, str], tmp_path: Path) -> str:
+    """A project with the model ``double`` in it, named in the user's environment."""
+    name = new_id("project")
+    environment["HEADWAY_PROJECT"] = name
+    headway("project", "create", name)
+    (tmp_path / "double").mkdir()
+    (tmp_path / "double" / "predict.py").write_text(PREDICT)
+    done = headway("model", "register", "double", "double")
+    assert done.returncode == 0, done.stderr
+    return name
+
+
+def ok(found: subprocess.CompletedProcess[str]) -> str:
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout
+
+
+def test_show_is_the_page_of_truth(project: str, headway: Run) -> None:
+    ok(headway("deploy", "create", "d", "--model", "double", "--replicas", "2", "--sticky", "X-User",
+               "--guard", "error-rate=0.5,requests=7", *WAIT))  # fmt: skip
+    for _ in range(3):
+        ok(headway("predict", "d", "--data", '{"instances": [1]}'))
+
+    def counted() -> dict[str, Any] | None:
+        found: dict[str, Any] = json.loads(ok(headway("deploy", "show", "d", "--json")))
+        return found if found["traffic"]["total"]["requests"] >= 3 else None
+
+    found = until(counted, 60, "the gateway's report")
+    assert (found["revision"], found["pending"], found["pending_revision"]) == (1, None, None)
+    assert found["guard"]["minimum_requests"] == 7
+    assert [version["weight"] for version in found["versions"]] == [100]
+    assert [replica["phase"] for replica in found["replicas"]] == ["running", "running"]
+    [version] = found["traffic"]["versions"]
+    assert (version["version"], version["requests"], version["error_rate"]) == ("v1", 3, 0)
+    assert 0 < version["p50"] <= version["p95"] <= version["p99"]
+
+    printed = ok(headway("deploy", "show", "d"))
+    assert "double:v1" in printed
+    assert "X-User" in printed
+    assert "errors above 50%" in printed
+    [line] = [line for line in printed.splitlines() if line.startswith("v1 ")]
+    assert "100%" in line
+    assert line.count(" ms") == 3
+    assert sum(line.startswith("server-") and "running" in line for line in printed.splitlines()) == 2
+
+    metrics = json.loads(ok(headway("deploy", "metrics", "d", "--since", "1h", "--json")))
+    assert metrics["total"]["codes"] == {"200": 3}
+    assert sum(replica["requests"] for replica in metrics["replicas"]) == 3
+    assert "200: 3" in ok(headway("deploy", "metrics", "d"))
+    assert "double:v1" in ok(headway("deploy", "list"))
+
+
+def test_bench_counts_every_request_and_is_kept_as_a_run(
+    project: str, headway: Run, logged_in: ServerProcess, tmp_path: Path
+) -> None:
+    ok(headway("deploy", "create", "d", "--model", "double", *WAIT))
+    (tmp_path / "body.json").write_text('{"instances": [1, 2]}')
+    arguments = ("deploy", "bench", "d", "--rate", "30", "--seconds", "2", "--connections", "4", "--timeout", "60")
+    done = headway(*arguments, "--data", "body.json", "--json")
+    report = json.loads(ok(done))
+    assert (report["requests"], report["answered"], report["errors"]) == (60, 60, 0)
+    assert (report["codes"], report["versions"]) == ({"200": 60}, {"v1": 60})
+    assert 0 < report["p50"] <= report["p95"] <= report["p99"] <= report["greatest"]
+    assert done.stderr.count("is tracked at") == 1
+    assert "\x1b" not in done.stdout + done.stderr
+
+    with Client(logged_in.url, logged_in.token, project=project) as client:
+        run = client.runs.get(report["run_id"])
+        until(lambda: client.runs.get(run.id).state.value == "complete", 60, "the run's end")
+        assert run.labels == ("bench", "d")
+        config = run.config
+        assert (config["deployment"], config["rate"], config["seconds"], config["serves"]) == ("d", 30, 2, "double:v1")
+        assert config["body_bytes"] == len('{"instances": [1, 2]}')
+        summary = {series.key: series.last for series in client.runs.summary(run.id)}
+        for name in ("p50", "p95", "p99", "mean"):
+            assert summary[name] == pytest.approx(report[name])
+        assert (summary["answered"], summary["errors"]) == (60, 0)
+        assert summary["rate"] == pytest.approx(report["rate"])
+        assert sum(run.metrics("rate", stage="second").values) == 60
+        [histogram] = run.entries(name="latency")
+        assert json.loads(histogram.read())["count"] == 60
+
+    printed = headway(*arguments, "--data", '{"instances": [1]}', "--version", "v1", "--no-keep")
+    assert "60 due at 30/s for 2 s" in ok(printed)
+    assert "100.0%" in printed.stdout
+    assert "is tracked at" not in printed.stderr
+
+
+def test_bench_says_what_the_model_refuses_before_any_load(project: str, headway: Run) -> None:
+    ok(headway("deploy", "create", "d", "--model", "double", *WAIT))
+    short = ("deploy", "bench", "d", "--rate", "10", "--seconds", "1")
+    for arguments, code, named in (
+        (("--data", '{"instances": ["wrong"]}'), 2, "not that one"),
+        (("--data", '{"instances": [1]}', "--version", "v7"), 4, "7"),
+        ((), 2, "does not say what it takes. Pass what to send"),
+    ):
+        found = headway(*short, *arguments)
+        assert (found.returncode, found.stdout) == (code, ""), found.stderr
+        assert named in found.stderr
+        assert "is tracked at" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("update", "d"), "changes nothing"),
+        (("update", "d", "--traffic", "v2"), "'v2' is not NAME=NUMBER. Write --traffic v2=90,v3=10."),
+        (("update", "d", "--traffic", "v2=x"), "'v2=x' is not NAME=NUMBER"),
+        (("update", "d", "--traffic", "v2=1,v2=2"), "twice"),
+        (("update", "d", "--traffic", ""), "--traffic is empty"),
+        (("update", "d", "--traffic", "v2=0"), "no version any traffic"),
+        (("update", "d", "--traffic", "v2=1", "--model", "m"), "both model= and traffic="),
+        (("update", "d", "--replicas", "v2"), "is not NAME=NUMBER"),
+        (("update", "d", "--replicas", "0"), "replicas"),
+        (("update", "d", "--guard", "eror-rate=1"), "Did you mean 'error-rate'?"),
+        (("update", "d", "--guard", "error-rate=2"), "max_error_rate"),
+        (("update", "d", "--batching", "row=1"), "Did you mean 'rows'?"),
+        (("update", "d", "--trafic", "v2=1"), "--traffic"),
+        (("rollback", "d", "--to", "0"), "--to"),
+        (("metrics", "d", "--since", "yesterday"), "'yesterday' is no span of time"),
+        (("metrics", "d", "--since", "0"), "no span of time"),
+        (("bench", "d"), "--rate"),
+        (("bench", "d", "--rate", "0"), "rate must be a number above 0"),
+        (("bench", "d", "--rate", "10", "--seconds", "-1"), "seconds must be a number above 0"),
+        (("bench", "d", "--rate", "1", "--connections", "0"), "connections must be"),
+        (("create", "d", "--model", "m", "--replicas", "1", "--max-replicas", "2"), "either replicas= or scaling="),
+        (("create", "d", "--model", "m", "--min-replicas", "3", "--max-replicas", "2"), "below minimum"),
+        (("create", "d", "--model", "m", "--sticky", "no header"), "sticky"),
+    ],
+)
+def test_what_is_wrong_is_said_without_a_server(headway: Run, arguments: tuple[str, ...], named: str) -> None:
+    """The address leads nowhere: exit code 2 and not 3 shows that nobody was asked."""
+    found = headway("deploy", *arguments, HEADWAY_URL="http://127.0.0.1:9", HEADWAY_TOKEN="hw_x", HEADWAY_PROJECT="p")
+    assert (found.returncode, found.stdout) == (2, ""), found.stderr
+    assert named in found.stderr
+
+
+def test_a_histogram_is_drawn_in_few_lines() -> None:
+    counts = {bucket_of(0.001): 90, bucket_of(0.1): 9, bucket_of(2.0): 1}
+    lines = histogram_lines(counts, rows=8)
+    assert len(lines) <= 8
+    assert [int(line.split()[3]) for line in lines if line.split()[3] != "0"] == [90, 9, 1]
+    assert lines[-1].split()[4] == "100.0%"
+    assert histogram_lines({5: 3})[0].endswith("█" * 40)
