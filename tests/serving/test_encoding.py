@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.serving.encoding import EncodingError, decode_base64, dumps, loads
@@ -36,12 +36,14 @@ def refuse_constant(word):
     raise AssertionError(f"{word} is no JSON")
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_every_value_survives_and_the_text_is_valid_json(value):
     text = dumps(value)
     assert json.loads(text, parse_constant=refuse_constant) == words_for(value)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(width=32), min_size=1))
 def test_an_array_keeps_what_is_not_finite(numbers):
     read = json.loads(dumps({"x": np.array(numbers, dtype=np.float32)}), parse_constant=refuse_constant)["x"]
@@ -87,6 +89,7 @@ def test_bare_words_and_deep_nesting_in_requests():
             loads(body)
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_any_bytes_are_read_or_refused(body):
     try:

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -129,6 +129,7 @@ ARRAYS = st.sampled_from([dtype for dtype in DATATYPES if dtype != "object"]).fl
 ) | hnp.arrays(object, hnp.array_shapes(max_dims=3, max_side=3), elements=st.binary(max_size=6))
 
 
+@settings(deadline=None)
 @given(st.lists(ARRAYS, min_size=1, max_size=4), st.data())
 def test_every_array_of_every_type_comes_back_whichever_way_it_goes(arrays, data):
     inputs, tail, sent = [], b"", {}
@@ -163,6 +164,7 @@ def spelled(value):
     return {np.inf: "Infinity", -np.inf: "-Infinity"}.get(value, value) if isinstance(value, float) else value
 
 
+@settings(deadline=None)
 @given(hnp.arrays(st.sampled_from(["float32", "float64", "int64", "uint8", "bool"]), hnp.array_shapes(max_side=4)))
 def test_answers_in_json_hold_what_is_not_finite(array):
     part = packed(array)
@@ -344,6 +346,7 @@ def test_health_and_metadata():
     assert get("/v2/models/m", ModelState.LOADING)[0] == 503
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 60))
 def test_any_bytes_are_answered_or_refused(body, length):
     response = ask(ECHO, "/v2/models/m/infer", body, {LENGTH: str(length)})

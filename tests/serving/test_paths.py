@@ -6,7 +6,7 @@ import re
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.serving.protocols.base import Target
@@ -88,6 +88,7 @@ def test_what_nobody_offers(path):
     assert locate(path) is None
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="/:", codec="utf-8"), min_size=1, max_size=100))
 def test_any_name_is_decoded(name):
     quoted = quote(name, safe="")
@@ -96,6 +97,7 @@ def test_any_name_is_decoded(name):
     assert locate(f"/model-serving/{quoted}/v2").deployment == name
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("/:%3aA.v12modelsinfer-serving"), max_size=300))
 def test_any_path_has_one_protocol_or_none(path):
     found = locate(path)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -36,6 +36,7 @@ def words_for(value):
     return value
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from((*NUMBERS, "bool")).flatmap(
         lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=4, max_side=4))
@@ -50,6 +51,7 @@ def test_every_array_survives_json(array):
     assert call.rows == len(array)
 
 
+@settings(deadline=None)
 @given(hnp.arrays(object, hnp.array_shapes(max_dims=3, max_side=3), elements=st.text() | st.binary()))
 def test_texts_survive_and_bytes_that_are_text_become_it(array):
     found = one("object", (None,) * array.ndim).of_value(array.tolist()).inputs["x"]
@@ -58,6 +60,7 @@ def test_texts_survive_and_bytes_that_are_text_become_it(array):
         assert after == before or after.encode() == before
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=5))
 def test_whole_numbers_are_exact_or_refused(numbers):
     for dtype in ("int64", "uint64"):
@@ -236,3 +239,39 @@ def test_tensors_keep_their_type_and_only_safe_casts_are_made():
         wide.of_arrays({"y": np.array([1.5])})
     with pytest.raises(BadRequestError, match=r"expected the shape \[any\], found \[1, 1\]"):
         wide.of_arrays({"x": np.array([[1.5]])})
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(("", "float16", "float32", "float64")),
+    st.lists(
+        st.one_of(
+            st.floats(allow_nan=False),
+            st.integers(-(10**310), 10**310),
+            st.sampled_from(("NaN", "Infinity", "-Infinity", math.nan, math.inf)),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+)
+def test_every_mixture_of_numbers_and_words_is_read_or_its_first_misfit_is_named(dtype, numbers):
+    largest = float(np.finfo(dtype or "float64").max)
+
+    def misfit(value):
+        return (
+            not isinstance(value, str)
+            and math.isfinite(value if isinstance(value, float) else 0)
+            and abs(value) > largest
+        )
+
+    wrong = [place for place, value in enumerate(numbers) if misfit(value)]
+    # A number that rounds to infinity in the narrower type is as far beyond its range as one that is plainly so.
+    if wrong:
+        with pytest.raises(BadRequestError) as caught:
+            one(dtype, (None, None)).of_value([numbers])
+        assert f"input 'x' at [0][{wrong[0]}]: " in str(caught.value) and "beyond the range" in str(caught.value)
+        return
+    found = one(dtype, (None, None)).of_value([numbers]).inputs["x"]
+    with np.errstate(over="ignore"):
+        expected = np.array([float(value) for value in numbers]).astype(found.dtype)
+    np.testing.assert_array_equal(found[0], expected)

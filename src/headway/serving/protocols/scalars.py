@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,14 @@ from headway.serving.runtimes.base import TensorSpec
 DEEPEST = 32
 """Axes of an array, as ONNX Runtime and TensorFlow have them at most."""
 
-WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+LARGEST = float(np.finfo(np.float64).max)
+WORDS: Mapping[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+WORDS_AND_GAPS: Mapping[Any, float] = {**WORDS, None: math.nan}
 
 Leaf = Callable[[Any], Any]
+"""Converts one item, or raises :class:`UnfitError`."""
+Quick = Callable[[list[Any]], "list[Any] | None"]
+"""Converts a list of items where all of them fit plainly; None where each must be looked at."""
 
 
 class UnfitError(Exception):
@@ -38,7 +43,7 @@ def walked(value: Any, spec: TensorSpec, *, missing: bool) -> np.ndarray[Any, np
     Raises:
         BadRequestError: It names the input, the place, what was found and what was expected.
     """
-    walker = _Walker(spec, _leaf_of(spec, missing=missing))
+    walker = _Walker(spec, *_converters(spec, missing=missing))
     walker.measure(value)
     dtype = np.dtype(spec.dtype or "float64")
     array = np.empty(tuple(walker.shape), dtype=dtype)
@@ -53,8 +58,8 @@ def walked(value: Any, spec: TensorSpec, *, missing: bool) -> np.ndarray[Any, np
 class _Walker:
     """Goes through nested lists, depth first; every list at one depth has the same length."""
 
-    def __init__(self, spec: TensorSpec, leaf: Leaf) -> None:
-        self.spec, self.leaf = spec, leaf
+    def __init__(self, spec: TensorSpec, leaf: Leaf, quick: Quick) -> None:
+        self.spec, self.leaf, self.quick = spec, leaf, quick
         self.shape: list[int] = []
         self.flat: list[Any] = []
         self.place: list[int] = []
@@ -76,6 +81,11 @@ class _Walker:
             raise self.fault(f"expected a list of {self.shape[depth]}, found {shown(value)}")
         if len(value) != self.shape[depth]:
             raise self.fault(f"the lists are ragged: expected {self.shape[depth]} items, found {len(value)}")
+        if depth == len(self.shape) - 1:
+            quickly = self.quick(value)
+            if quickly is not None:
+                self.flat += quickly
+                return
         self.place.append(0)
         for number, item in enumerate(value):
             self.place[-1] = number
@@ -96,21 +106,59 @@ class _Walker:
         return BadRequestError(f"input {self.spec.name!r}{where}: {text}")
 
 
-def _leaf_of(spec: TensorSpec, *, missing: bool) -> Leaf:
+def _converters(spec: TensorSpec, *, missing: bool) -> tuple[Leaf, Quick]:
     if not spec.dtype:
-        return lambda value: _any_number(value)
+        return _any_number, lambda items: _quick_floats(items, WORDS_AND_GAPS, math.inf, _NUMBERS | {bool})
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
         largest = float(np.finfo(dtype).max)
-        return lambda value: _float(value, spec.dtype, largest, missing=missing)
+        words = WORDS_AND_GAPS if missing else WORDS
+        return (
+            lambda value: _float(value, spec.dtype, largest, missing=missing),
+            lambda items: _quick_floats(items, words, largest, _NUMBERS),
+        )
     if dtype.kind in "iu":
-        bounds = np.iinfo(dtype)
-        return lambda value: _integer(value, spec.dtype, bounds.min, bounds.max)
+        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+        return (
+            lambda value: _integer(value, spec.dtype, least, most),
+            lambda items: (
+                items if set(map(type, items)) == {int} and least <= min(items) <= max(items) <= most else None
+            ),
+        )
     if dtype.kind == "b":
-        return _boolean
+        return _boolean, lambda items: items if set(map(type, items)) == {bool} else None
     if dtype.kind == "O":
-        return _anything if spec.mixed else _text
+        return _anything if spec.mixed else _text, lambda items: items if set(map(type, items)) == {str} else None
     raise BadRequestError(f"input {spec.name!r} has the type {spec.dtype}, for which JSON has no values")
+
+
+_NUMBERS = frozenset({int, float})
+_FLOATS = frozenset({float})
+
+
+def _quick_floats(
+    items: list[Any], words: Mapping[Any, float], largest: float, kinds: frozenset[type]
+) -> list[Any] | None:
+    found = frozenset(map(type, items))
+    if not found <= kinds:
+        items = [words.get(item, item) if item is None or type(item) is str else item for item in items]
+        found = frozenset(map(type, items))
+    if not found <= kinds:
+        return None
+    if found == _FLOATS and largest >= LARGEST:
+        return items
+    if items and -largest <= min(items) and max(items) <= min(largest, LARGEST):
+        return items
+    return items if _within(items, largest) else None
+
+
+def _within(items: list[Any], largest: float) -> bool:
+    """Whether each item is in range, NaN or an infinity, which compare with nothing."""
+    try:
+        array = np.abs(np.array(items, dtype=np.float64))
+    except OverflowError:
+        return False
+    return bool(((array <= largest) | ~np.isfinite(array)).all())
 
 
 def _any_number(value: Any) -> float:

@@ -53,6 +53,8 @@ class Input:
 
     def _quickly(self, value: Any) -> Array | None:
         """The array where NumPy reads it as JSON means it; None where it would guess."""
+        if self.dtype.kind == "O":
+            return self._as_texts(value)
         if not self._plain_kinds:
             return None
         try:
@@ -67,6 +69,13 @@ class Input:
             return self._as_floats(array)
         cast = array.astype(self.dtype)
         return cast if np.array_equal(cast, array) else None
+
+    def _as_texts(self, value: Any) -> Array | None:
+        try:
+            array = np.asarray(value, dtype=object)
+        except ValueError:
+            return None
+        return array if set(map(type, array.reshape(-1))) == {str} else None
 
     def _as_floats(self, array: Array) -> Array | None:
         try:
@@ -256,9 +265,9 @@ def name_fault(what: str, found: Iterable[str], wanted: Iterable[str]) -> str:
     >>> name_fault("input", ["pixel"], ["pixels"])
     "unknown input 'pixel', did you mean 'pixels'?"
     """
-    known, given = list(wanted), list(found)
-    unknown = [name for name in given if name not in set(known)]
-    missing = [name for name in known if name not in set(given)]
+    known, given = dict.fromkeys(wanted), dict.fromkeys(found)
+    unknown = [name for name in given if name not in known]
+    missing = [name for name in known if name not in given]
     if len(unknown) == 1:
         near = difflib.get_close_matches(unknown[0][:200], known, n=1)
         if near:
