@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Protocol
 
 from headway.serving.joining import RowsError, is_joinable, join, split
@@ -84,6 +84,8 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._groups: dict[Hashable, deque[Item]] = {}
         """Waiting calls by what they may be joined with; the group whose turn it is comes first."""
+        self._gathered = 0
+        """Rows that came since the last batch was begun."""
         self._planned: asyncio.Handle | None = None
         self._running: list[Item] | None = None
         """What the thread works on."""
@@ -104,8 +106,15 @@ class Batcher:
             group = self._groups[key] = deque()
         group.append(item)
         self.waiting += 1
-        if self._running is None and self._planned is None:
+        self._gathered += call.rows or 1
+        if self._running is not None:
+            return
+        if self._planned is None:
             self._plan()
+        elif self._max_wait and self._gathered >= self._max_rows:
+            self._planned.cancel()
+            self._planned = self._loop.call_soon(self._flush)
+            self._gathered = 0
 
     def _plan(self) -> None:
         if self._max_wait:
@@ -116,6 +125,7 @@ class Batcher:
     def _flush(self) -> None:
         """Predict what waits: all of it here, or the first batch in the thread."""
         self._planned = None
+        self._gathered = 0
         until = time.perf_counter() + TURN_SECONDS
         while self._groups and self._running is None:
             batch = self._take()
@@ -214,5 +224,5 @@ class Batcher:
                 item.fail(error)
 
 
-def _rows_of(batch: list[Item]) -> int:
+def _rows_of(batch: Iterable[Item]) -> int:
     return sum(item.call.rows or 1 for item in batch)
