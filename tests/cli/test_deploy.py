@@ -62,7 +62,8 @@ def test_show_is_the_page_of_truth(project: str, headway: Run) -> None:
     assert [version["weight"] for version in found["versions"]] == [100]
     assert [replica["phase"] for replica in found["replicas"]] == ["running", "running"]
     [version] = found["traffic"]["versions"]
-    assert (version["version"], version["requests"], version["error_rate"]) == ("v1", 3, 0)
+    assert (version["version"], version["error_rate"]) == ("v1", 0)
+    assert found["execution"]["v1"] in ("loop", "thread")
     assert 0 < version["p50"] <= version["p95"] <= version["p99"]
 
     printed = ok(headway("deploy", "show", "d"))
@@ -75,9 +76,9 @@ def test_show_is_the_page_of_truth(project: str, headway: Run) -> None:
     assert sum(line.startswith("server-") and "running" in line for line in printed.splitlines()) == 2
 
     metrics = json.loads(ok(headway("deploy", "metrics", "d", "--since", "1h", "--json")))
-    assert metrics["total"]["codes"] == {"200": 3}
-    assert sum(replica["requests"] for replica in metrics["replicas"]) == 3
-    assert "200: 3" in ok(headway("deploy", "metrics", "d"))
+    assert list(metrics["total"]["codes"]) == ["200"]
+    assert sum(replica["requests"] for replica in metrics["replicas"]) == metrics["total"]["requests"] >= 3
+    assert "codes" in ok(headway("deploy", "metrics", "d"))
     assert "double:v1" in ok(headway("deploy", "list"))
 
 

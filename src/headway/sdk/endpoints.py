@@ -67,16 +67,23 @@ class Endpoint:
         """The address that asks ``version``: a number, ``v3``, or an alias of the model; the endpoint's own of None."""
         if version is None:
             return self.address
+        return f"{self._model_of(version)}{_VERB}"
+
+    def metadata_of(self, version: int | str | None) -> str:
+        """The address of what a version says of itself, by TensorFlow Serving's protocol."""
+        return f"{self._base}/metadata" if version is None else f"{self._model_of(version)}/metadata"
+
+    def signature_of(self, version: int | str | None) -> str:
+        """The address of a version's inputs and outputs, by the Open Inference Protocol v2, which knows no aliases."""
+        number = _NUMBER.match(str(version))
+        return f"{self._base}/v2/models/{self._name}{f'/versions/{number[1]}' if number else ''}"
+
+    def _model_of(self, version: int | str) -> str:
         if isinstance(version, bool) or not isinstance(version, (int, str)) or not str(version).strip():
             raise InvalidRequestError(f"{version!r} is no version.", hint="Write 3, 'v3' or an alias.")
         number = _NUMBER.match(str(version))
         place = f"versions/{number[1]}" if number else f"labels/{quote(str(version), safe='')}"
-        return f"{self._base}/v1/models/{self._name}/{place}{_VERB}"
-
-    def metadata_of(self, version: int | str | None) -> str:
-        """The address of what a version says of its inputs and outputs, by the Open Inference Protocol v2."""
-        number = _NUMBER.match(str(version))
-        return f"{self._base}/v2/models/{self._name}{f'/versions/{number[1]}' if number else ''}"
+        return f"{self._base}/v1/models/{self._name}/{place}"
 
     @property
     def _base(self) -> str:

@@ -13,7 +13,7 @@ from headway.sdk.forms import decode_answer, form_of
 
 if TYPE_CHECKING:
     from headway.sdk.client import Client
-    from headway.sdk.resources.deployments import Deployments
+    from headway.sdk.resources.asking import DeploymentEndpoints
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Predictor:
         version: int | str | None = None,
         timeout: float | None = None,
         client: Client | None = None,
-        deployments: Deployments | None = None,
+        deployments: DeploymentEndpoints | None = None,
     ) -> None:
         check_timeout(timeout)
         self._own: Client | None = None

@@ -10,7 +10,7 @@ from headway.sdk.load.inputs import DATA_HINT, made_up, read_bodies
 from headway.sdk.load.plan import DEFAULT_CONNECTIONS, DEFAULT_TIMEOUT, check_load
 
 if TYPE_CHECKING:
-    from headway.sdk.resources.deployments import Deployments
+    from headway.sdk.resources.asking import DeploymentEndpoints
 
 TRIED_BODIES = 100
 """So many are sent once before the load begins."""
@@ -18,7 +18,7 @@ TRIED_BODIES = 100
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """How a deployment is loaded; see :meth:`headway.sdk.resources.deployments.Deployments.bench`."""
+    """How a deployment is loaded; see :meth:`headway.sdk.resources.asking.DeploymentEndpoints.bench`."""
 
     rate: float
     seconds: float
@@ -33,7 +33,7 @@ class BenchOptions:
 
 
 def prepare(
-    deployments: Deployments, deployment: str, options: BenchOptions, *, project: str | None
+    deployments: DeploymentEndpoints, deployment: str, options: BenchOptions, *, project: str | None
 ) -> tuple[str, list[bytes]]:
     """Where to send what, tried once: what the model refuses is said before any load, and what it does only the first time
     has been done.
@@ -51,9 +51,9 @@ def prepare(
     return address, bodies
 
 
-def _made_up(deployments: Deployments, deployment: str, options: BenchOptions, project: str | None) -> bytes:
+def _made_up(deployments: DeploymentEndpoints, deployment: str, options: BenchOptions, project: str | None) -> bytes:
     try:
-        metadata = deployments.describe(deployment, version=options.version, project=project)
+        metadata = deployments.signature(deployment, version=options.version, project=project)
     except NotFoundError as error:
         raise InvalidRequestError(f"The model does not say what it takes: {error.message}", hint=DATA_HINT) from None
     return made_up(metadata, rows=options.rows)
