@@ -425,6 +425,10 @@ class EchoServer:
         self.limits = limits
         self.port = 0
         self.seen: list[Request] = []
+        self.held: list[Exchange] = []
+        """Requests below ``/held``: the test answers them, through :meth:`on_loop`."""
+        self.left: list[str] = []
+        """Paths of those whose clients left."""
         self.cancelled = threading.Event()
         self.release = threading.Event()
         self.holding = False
@@ -447,8 +451,13 @@ class EchoServer:
         return json_response(401, {"error": "no"}) if request.path == "/refused" else None
 
     def _handle(self, exchange: Exchange) -> None:
-        if exchange.request.path == "/fault in the handler":
+        path = exchange.request.path
+        if path == "/fault-at-once":
             raise RuntimeError("a fault")
+        if path.startswith("/held"):
+            exchange.when_gone(lambda: self.left.append(path))
+            self.held.append(exchange)
+            return
         self.server.answer_later(exchange, self._answer(exchange.request))
 
     async def _answer(self, request: Request) -> Response:
@@ -464,6 +473,17 @@ class EchoServer:
             self.cancelled.set()
             raise
         return json_response(200, {"path": request.path, "query": request.query, "size": len(request.body)})
+
+    def on_loop(self, call: Callable[[], Any]) -> Any:
+        """What ``call`` returns or raises, made in the loop's thread."""
+
+        async def calling() -> Any:
+            return call()
+
+        return asyncio.run_coroutine_threadsafe(calling(), self.loop).result(10)
+
+    def drain(self, quiet: float, grace: float) -> bool:
+        return asyncio.run_coroutine_threadsafe(self.server.drain(quiet=quiet, grace=grace), self.loop).result(30)
 
     def end(self) -> None:
         self.loop.call_soon_threadsafe(self._stop.set)
@@ -524,6 +544,8 @@ class ScriptedReplica:
         server.close()
         for writer in list(self.connections):
             writer.transport.abort()
+        while self.connections:
+            await asyncio.sleep(0.01)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections.add(writer)
@@ -571,7 +593,8 @@ class ScriptedReplica:
         self.loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        self.loop.call_soon_threadsafe(self._stop.set)
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
         assert not self._thread.is_alive()
 

@@ -6,9 +6,12 @@ import http.client
 import json
 import select
 import socket
+import threading
 import time
 
 import pytest
+
+from headway.serving.http.messages import json_response
 
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -33,6 +36,97 @@ def test_requests_that_are_pipelined_are_answered_in_order(echo, tools):
     bodies = [json.loads(answer.partition(b"\r\n\r\n")[2]) for answer in answers]
     assert [body["path"] for body in bodies] == [*(f"/{n}" for n in range(50)), "/last"]
     assert [body["size"] for body in bodies] == [*range(50), 0]
+
+
+def answer_held(server, *numbers):
+    """Answer held requests with their paths, in this order, all in one turn of the loop."""
+    chosen = [server.held[number] for number in numbers]
+    server.on_loop(lambda: [each.respond(json_response(200, each.request.path)) for each in chosen])
+
+
+def test_answers_go_out_in_the_order_of_requests_whatever_the_order_in_which_they_are_made(echo, tools):
+    server = echo()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"".join(tools.post(f"/held/{n}", b"{}") for n in range(6)))
+        tools.wait_until(lambda: len(server.held) == 6)
+        answer_held(server, 5, 3, 1)
+        assert not select.select([connection], [], [], 0.2)[0]
+        answer_held(server, 0)
+        found = b""
+        while found.count(b"HTTP/1.1 200") < 2:
+            found += connection.recv(65536)
+        connection.sendall(tools.post("/held/6", b"{}", "Connection: close"))
+        tools.wait_until(lambda: len(server.held) == 7)
+        answer_held(server, 6, 4, 2)
+        found += tools.read_all(connection)
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in found.split(b"HTTP/1.1 200 OK")[1:]]
+    assert bodies == [b'"/held/%d"' % n for n in range(7)]
+
+
+def test_of_one_connection_only_so_many_requests_are_begun_and_the_rest_follow(echo, tools):
+    server = echo(pipelined=4)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"".join(tools.post(f"/held/{n}", b"{}") for n in range(9)) + tools.post("/refused", b""))
+        tools.wait_until(lambda: len(server.held) == 4)
+        answer_held(server, 1, 2, 3)
+        assert len(server.held) == 4
+        answer_held(server, 0)
+        tools.wait_until(lambda: len(server.held) == 8)
+        answer_held(server, *range(4, 8))
+        tools.wait_until(lambda: len(server.held) == 9)
+        answer_held(server, 8)
+        connection.shutdown(socket.SHUT_WR)
+        found = tools.read_all(connection)
+    assert [int(part[:3]) for part in found.split(b"HTTP/1.1 ")[1:]] == [200] * 9 + [401]
+
+
+def test_who_leaves_is_told_of_once_and_answering_them_is_harmless(echo, tools):
+    server = echo()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(tools.post("/held/a", b"{}") + tools.post("/held/b", b"{}"))
+        tools.wait_until(lambda: len(server.held) == 2)
+        answer_held(server, 1)
+    tools.wait_until(lambda: server.left)
+    assert [exchange.gone for exchange in server.held] == [True, False]
+    answer_held(server, 0)
+    late = []
+    server.on_loop(lambda: server.held[0].when_gone(lambda: late.append("at once")))
+    assert server.left == ["/held/a"] and late == ["at once"]
+    tools.wait_until(lambda: server.server.budget.used == 0)
+
+
+def test_a_request_is_answered_once(echo, tools):
+    server = echo()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(tools.post("/held/a", b"{}"))
+        tools.wait_until(lambda: server.held)
+        answer_held(server, 0)
+        with pytest.raises(RuntimeError, match="answered once"):
+            answer_held(server, 0)
+        assert b" 200 OK" in connection.recv(1000)
+
+
+def test_drain_answers_everything_that_was_read_on_every_connection(echo, tools):
+    server = echo(pipelined=4)
+    clients = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(5)]
+    for client in clients:
+        client.sendall(b"".join(tools.post(f"/held/{n}", b"{}") for n in range(7)))
+    tools.wait_until(lambda: len(server.held) == 20)
+    drained = []
+    draining = threading.Thread(target=lambda: drained.append(server.drain(0.0, 20.0)))
+    draining.start()
+    tools.wait_until(lambda: server.server.draining)
+    answer_held(server, *range(20))
+    tools.wait_until(lambda: len(server.held) == 35)
+    answer_held(server, *range(20, 35))
+    for client in clients:
+        found = tools.read_all(client)
+        assert found.count(b"HTTP/1.1 200 OK") == 7
+        assert found.count(b"connection: close") == 1
+        assert found.rindex(b"HTTP/1.1 200 OK") < found.index(b"connection: close")
+        client.close()
+    draining.join(20)
+    assert drained == [True]
 
 
 def test_a_long_pipeline_is_not_taken_for_a_long_head(echo, tools):
@@ -260,6 +354,8 @@ def test_the_work_of_a_client_that_leaves_is_cancelled(echo, tools):
 
 
 def test_a_fault_in_the_handler_is_500_without_details_and_the_connection_goes_on(echo, tools):
-    answer = tools.raw(echo().port, tools.post("/fault", b"") + tools.post("/", b"", "Connection: close"))
+    faults = tools.post("/fault", b"") + tools.post("/fault-at-once", b"")
+    answer = tools.raw(echo().port, faults + tools.post("/", b"", "Connection: close"))
+    assert answer.count(b" 500 ") == 2
     assert answer.index(b" 500 ") < answer.index(b" 200 ")
     assert b"a fault" not in answer and b"Traceback" not in answer

@@ -104,12 +104,10 @@ class Connection(asyncio.Protocol):
         self._queue.append(exchange)
         if not self._blocked:
             self.deadline = NEVER
-        if request.answer is not None:
-            exchange.respond(request.answer)
-        elif self._unbegun or len(self._queue) > self.limits.pipelined:
+        if self._unbegun or len(self._queue) > self.limits.pipelined:
             self._unbegun.append(exchange)
         else:
-            self.server.handle(exchange)
+            self._begin(exchange)
         if self._reading and len(self._queue) >= self.limits.pipelined:
             self._reading = False
             self.transport.pause_reading()
@@ -198,7 +196,14 @@ class Connection(asyncio.Protocol):
         free = self.limits.pipelined - (len(self._queue) - len(self._unbegun))
         while self._unbegun and free > 0:
             free -= 1
-            self.server.handle(self._unbegun.popleft())
+            self._begin(self._unbegun.popleft())
+
+    def _begin(self, exchange: Exchange) -> None:
+        answer = exchange.request.answer
+        if answer is None:
+            self.server.handle(exchange)
+        else:
+            exchange.respond(answer)
 
     def _rest(self) -> None:
         """Everything read has been answered."""

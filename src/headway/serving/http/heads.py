@@ -35,6 +35,9 @@ class KnownHeads:
         self._largest_body = min(largest_body, LARGEST_BODY)
         self._known: dict[bytes, tuple[Request, int]] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def find(self, head: bytes) -> tuple[Request, int] | None:
         """A request with these bytes for a head, and the length of its body."""
         stable, volatile = without_volatile(head)
