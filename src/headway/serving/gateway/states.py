@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from headway import __version__
 from headway.domain.deployments import DeploymentState
 from headway.serving.gateway.routes import Entry, Group
 from headway.serving.gateway.targets import Destination
 from headway.serving.http.messages import Response, error_response, json_response
+from headway.serving.release import release
 
 
 def state_response(entry: Entry, destination: Destination) -> Response:
@@ -25,7 +25,7 @@ def state_response(entry: Entry, destination: Destination) -> Response:
 def server_response(path: str) -> Response | None:
     """What the gateway says of itself to Open Inference clients, or None for another path."""
     if path == "/v2":
-        return json_response(200, {"name": "headway", "version": __version__, "extensions": ["binary_tensor_data"]})
+        return json_response(200, {"name": "headway", "version": release(), "extensions": ["binary_tensor_data"]})
     if path in ("/v2/health/live", "/v2/health/ready"):
         word = path.rpartition("/")[2]
         return json_response(200, {word: True})

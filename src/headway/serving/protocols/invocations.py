@@ -12,12 +12,12 @@ import io
 import math
 from typing import Any
 
-import headway
 from headway.serving.encoding import dumps
 from headway.serving.http.messages import Headers, Request, Response, json_response
 from headway.serving.protocols.base import BadRequestError, Call, ModelState, Served, Target
 from headway.serving.protocols.tensorflow import as_columns, as_rows, document_of
 from headway.serving.protocols.values import Reader, call_without_signature, reader_of, transposed
+from headway.serving.release import release
 from headway.serving.runtimes.base import LoadedModel
 
 SPLIT, RECORDS = "dataframe_split", "dataframe_records"
@@ -98,7 +98,7 @@ class InvocationsWire:
 
     def describe(self, target: Target, model: LoadedModel | None, state: ModelState) -> Response:  # noqa: ARG002
         if target.verb == "server":
-            return Response(200, headway.__version__.encode("ascii"), content_type="text/plain; charset=utf-8")
+            return Response(200, release().encode("ascii"), content_type="text/plain; charset=utf-8")
         ready = state is ModelState.AVAILABLE
         return Response(200 if ready else 503, b"\n", content_type="application/json")
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-import headway
 from headway.serving.encoding import EncodingError, dumps, loads
 from headway.serving.http.messages import Headers, Request, Response, error_response, json_response
 from headway.serving.protocols.base import BadRequestError, Call, ModelState, Served, Target
 from headway.serving.protocols.tensors import SentTensor, binary_data, datatype_of, json_data, tensor_of
 from headway.serving.protocols.values import Array, name_fault, reader_of
+from headway.serving.release import release
 from headway.serving.runtimes.base import LoadedModel, Signature, TensorSpec
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
@@ -118,7 +118,7 @@ class OpenInferenceWire:
 
     def describe(self, target: Target, model: LoadedModel | None, state: ModelState) -> Response:
         if target.verb == "server":
-            return json_response(200, {"name": "headway", "version": headway.__version__, "extensions": EXTENSIONS})
+            return json_response(200, {"name": "headway", "version": release(), "extensions": EXTENSIONS})
         if target.verb == "live":
             return json_response(200, {"live": True})
         ready = state is ModelState.AVAILABLE
