@@ -58,6 +58,21 @@ def test_csv_as_a_data_frame_writes_it():
     assert post(ECHO, b"a,b,c,d\n1,2.5,x,true\n", "text/csv") == (200, {"predictions": rows})
 
 
+def test_cells_are_texts_for_a_model_of_texts():
+    spec = TensorSpec("words", "object", (None, 2))
+    assert post(FunctionModel(lambda i: i, Signature((spec,))), b"a,b\n1,x\n,2.50\n", "text/csv") == (
+        200,
+        {"predictions": [["1", "x"], ["", "2.50"]]},
+    )
+    single = FunctionModel(lambda i: i, Signature((TensorSpec("words", "object", (None,)),)))
+    assert post(single, b"words\n007\n", "text/csv") == (200, {"predictions": ["007"]})
+    mixed = TensorSpec("inputs", "object", (None, 2), ("a", "b"), mixed=True)
+    assert post(FunctionModel(lambda i: i, Signature((mixed,))), b"b,a\nx,2.50\n", "text/csv") == (
+        200,
+        {"predictions": [[2.5, "x"]]},
+    )
+
+
 def test_columns_find_their_places_by_name_and_gaps_are_nan():
     split = {"dataframe_split": {"columns": ["height", "age"], "data": [[1.8, 30], [None, 40]]}}
     assert post(NAMED, split) == (

@@ -241,3 +241,22 @@ def test_columns_that_are_no_rows_stay_columns_and_ragged_ones_are_the_models_fa
     assert status == 500 and "different lengths" in answer["error"]
     nan = FunctionModel(lambda _: {"a": np.array([math.nan]), "b": np.array([None], dtype=object)})
     assert post(nan, {"instances": [1]}) == (200, {"predictions": [{"a": "NaN", "b": None}]})
+
+
+def test_narrow_floats_have_the_same_digits_in_every_form():
+    signature = Signature((TensorSpec("x", "float32", (None, 2)),))
+    two = FunctionModel(lambda i: {"a": i["x"], "scores": i["x"]}, signature)
+    one = FunctionModel(lambda i: {"y": i["x"][:, :1]}, signature)
+    body = json.dumps({"instances": [[0.1, 0.2]]}).encode()
+    assert ask(two, "/v1/models/m:predict", body).body == b'{"predictions":[{"a":[0.1,0.2],"scores":[0.1,0.2]}]}'
+    assert ask(one, "/v1/models/m:predict", body).body == b'{"predictions":[[0.1]]}'
+    columns = json.dumps({"inputs": [[0.1, 0.2]]}).encode()
+    assert ask(two, "/v1/models/m:predict", columns).body == b'{"outputs":{"a":[[0.1,0.2]],"scores":[[0.1,0.2]]}}'
+    wanted = FunctionModel(lambda i: {"y": i["x"]}, Signature((TensorSpec("x", "float32", (None,)),)))
+    examples = json.dumps({"examples": [{"x": 0.1}]}).encode()
+    assert ask(wanted, "/v1/models/m:regress", examples).body == b'{"results":[0.1]}'
+    labelled = FunctionModel(lambda i: {"scores": i["x"][:, None]}, wanted.signature)
+    assert ask(labelled, "/v1/models/m:classify", examples).body == b'{"results":[[["",0.1]]]}'
+    missing = FunctionModel(lambda i: {"a": i["x"] / 0, "b": i["x"]}, signature)
+    with np.errstate(all="ignore"):
+        assert post(missing, {"instances": [[0, 1]]})[1]["predictions"][0]["a"] == ["NaN", "Infinity"]

@@ -69,7 +69,7 @@ def classified(model: LoadedModel, result: Any) -> list[list[list[Any]]]:
             f"None of the model's outputs {list(outputs)} holds a score for each class; use ':predict'."
         )
     labels = _labels(model, outputs, scores)
-    return [[list(pair) for pair in zip(*row, strict=True)] for row in zip(labels, scores.tolist(), strict=True)]
+    return [[list(pair) for pair in zip(*row, strict=True)] for row in zip(labels, scores, strict=True)]
 
 
 def _scores(outputs: Mapping[str, Array]) -> Array | None:
@@ -96,7 +96,7 @@ def _text(label: Any) -> str:
     return label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
 
 
-def regressed(result: Any) -> list[Any]:
+def regressed(result: Any) -> Array:
     """One number for each example.
 
     Raises:
@@ -105,8 +105,7 @@ def regressed(result: Any) -> list[Any]:
     found = {name: array for name, array in _outputs(result).items() if _is_a_number_a_row(array)}
     if len(found) != 1:
         raise EncodingError("The model does not answer one number for each example; use ':predict'.")
-    listed: list[Any] = next(iter(found.values())).reshape(-1).tolist()
-    return listed
+    return next(iter(found.values())).reshape(-1)
 
 
 def _is_a_number_a_row(array: Array) -> bool:

@@ -143,15 +143,15 @@ def _frame_in_csv(model: LoadedModel, body: bytes) -> Frame:
     if len(lines) < 2:
         raise BadRequestError("The CSV must have a line of names and at least one row.")
     names, rows = _split_in({"columns": lines[0], "data": lines[1:]})
-    texts = _texts_of(model)
-    kinds = [name in texts for name in names]
-    return names, [[cell if text else _cell(cell) for cell, text in zip(row, kinds, strict=True)] for row in rows]
+    as_text = [_is_text(model, name) for name in names]
+    return names, [[cell if text else _cell(cell) for cell, text in zip(row, as_text, strict=True)] for row in rows]
 
 
-def _texts_of(model: LoadedModel) -> set[str]:
-    if model.signature is None:
-        return set()
-    return {spec.name for spec in model.signature.inputs if spec.dtype == "object" and not spec.mixed}
+def _is_text(model: LoadedModel, column: str) -> bool:
+    """Whether a column's cells are for an input of texts: the one of its name, or the model's only one."""
+    specs = () if model.signature is None else model.signature.inputs
+    named = [spec for spec in specs if spec.name == column] or (specs if len(specs) == 1 else ())
+    return any(spec.dtype == "object" and not spec.mixed for spec in named)
 
 
 def _cell(text: str) -> Any:

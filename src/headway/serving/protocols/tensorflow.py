@@ -22,6 +22,8 @@ from headway.serving.runtimes.base import LoadedModel, Signature, TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
 METHODS = {verb: f"tensorflow/serving/{verb}" for verb in ("predict", "classify", "regress")}
+NARROW = "ef"
+"""NumPy's letters for float16 and float32."""
 BINARY = "_bytes"
 """How the name of an output ends whose texts are bytes."""
 SIGNATURES = frozenset({"", DEFAULT_SIGNATURE, *METHODS.values()})
@@ -150,7 +152,10 @@ def as_rows(result: Any, *, bare: bool = False) -> Any:
 
 def _column(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return value.tolist() if value.ndim else None
+        if not value.ndim:
+            return None
+        # Narrow floats as Python's would be written with the digits of wide ones.
+        return list(value) if value.dtype.char in NARROW else value.tolist()
     if isinstance(value, (list, tuple)):
         return value
     if hasattr(value, "tolist") and not isinstance(value, np.generic):
