@@ -18,8 +18,8 @@ class Limits:
     buffered: int = 1024 * MIB
     """Bodies of all requests that are being read or answered."""
     connections: int = 10_000
-    pipelined: int = 16
-    """Requests that wait on one connection before it is no longer read."""
+    pipelined: int = 64
+    """Requests of one connection that are with the handler at a time; with as many unanswered it is no longer read."""
     head_time: float = 10.0
     """For a whole head, from its first byte (or from the connection)."""
     body_stall: float = 20.0
