@@ -187,7 +187,8 @@ def test_texts_are_json_texts_and_bytes_that_are_none_must_be_asked_for_as_binar
 
 def test_numbers_lie_where_they_were_sent_unless_they_are_out_of_line():
     seen = []
-    model = FunctionModel(lambda inputs: seen.append(inputs["x"]) or inputs)
+    spec = TensorSpec("x", "float64", (None,))
+    model = FunctionModel(lambda inputs: seen.append(inputs["x"]) or inputs, Signature((spec,)))
     array = np.arange(1000, dtype=np.float64)
     for padding in range(8):
         request = {"id": "i" * padding, "inputs": [tensor("x", "FP64", (1000,), parameters={"binary_data_size": 8000})]}
@@ -195,6 +196,16 @@ def test_numbers_lie_where_they_were_sent_unless_they_are_out_of_line():
         np.testing.assert_array_equal(seen[-1], array)
         assert seen[-1].flags.aligned
     assert any(not array.flags.owndata for array in seen)
+
+
+def test_a_model_of_the_users_own_may_write_into_what_it_gets():
+    def predict(inputs):
+        inputs["x"] += 1
+        return inputs
+
+    part = np.array([1.5], dtype=np.float32).tobytes()
+    request = {"inputs": [tensor("x", parameters={"binary_data_size": 4})]}
+    assert outputs_of(infer(FunctionModel(predict), request, part))["x"].tolist() == [2.5]
 
 
 def test_a_model_with_a_signature_is_asked_by_it():

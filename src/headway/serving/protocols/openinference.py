@@ -73,7 +73,10 @@ class OpenInferenceWire:
         if not isinstance(document, dict):
             raise BadRequestError("the request must be an object with 'inputs'")
         arrays = _arrays_in(document, tail)
-        call = Call(arrays) if model.signature is None else reader_of(model.signature).of_arrays(arrays)
+        if model.signature is None:
+            call = Call({name: array if array.flags.writeable else array.copy() for name, array in arrays.items()})
+        else:
+            call = reader_of(model.signature).of_arrays(arrays)
         call.note, call.wire = _wanted_in(document, model.signature), self
         return call
 

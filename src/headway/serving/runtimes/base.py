@@ -57,7 +57,8 @@ class LoadedModel(Protocol):
         """Predict.
 
         Args:
-            inputs: With a signature :data:`Arrays` that fit it: every name, its dtypes, shapes checked.
+            inputs: With a signature :data:`Arrays` that fit it: every name, its dtypes, shapes checked. They may be
+                read-only, since they may lie in the body of a request.
                 Without one the value as it was sent, with bytes where base64 was sent.
 
         Returns:

@@ -111,7 +111,9 @@ class TorchModel:
 
     def predict(self, inputs: Arrays) -> Arrays:
         with torch.inference_mode():
-            answer = self._module(*(torch.as_tensor(inputs[name], dtype=dtype) for name, dtype in self._dtypes))
+            answer = self._module(
+                *(torch.as_tensor(writable(inputs[name]), dtype=dtype) for name, dtype in self._dtypes)
+            )
         return {name: _array(value) for name, value in _named(answer)}
 
 
@@ -124,6 +126,11 @@ def _named(answer: Any) -> list[tuple[str, Any]]:
         names = getattr(answer, "_fields", None) or [f"{OUTPUT}_{number}" for number in range(len(answer))]
         return list(zip(names, answer, strict=True))
     return [(OUTPUT, answer)]
+
+
+def writable(array: Any) -> Any:
+    """An array of its own where this one lies in a request's body: torch writes in place without asking."""
+    return array if array.flags.writeable else array.copy()
 
 
 def _array(value: Any) -> Any:
