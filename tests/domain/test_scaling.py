@@ -44,7 +44,17 @@ TO_ZERO = Scaling(minimum=0, maximum=4, target_in_flight=10, idle_seconds=60)
         pytest.param(TO_ZERO, 0, Load(waiting=25), None, 3, "25 requests wait", id="up from zero by what waits"),
         pytest.param(TO_ZERO, 0, Load(9.0, active=True), None, 0, "", id="what the mean remembers needs nothing"),
         pytest.param(TO_ZERO, 1, Load(waiting=1), 1e9, 1, "", id="what waits keeps the last one"),
-        pytest.param(TO_ZERO, 1, Load(5.0, 25), None, 3, "25 requests wait", id="what waits asks for more"),
+        pytest.param(
+            TO_ZERO,
+            1,
+            Load(5.0, 25),
+            None,
+            3,
+            "5 requests in flight on average and 25 requests wait",
+            id="what waits is added",
+        ),
+        pytest.param(TO_ZERO, 1, Load(9.0, 1), None, 1, "", id="a full one takes one that waits"),
+        pytest.param(TO_ZERO, 1, Load(10.0, 1), None, 2, "and a request waits", id="one that waits is one too many"),
     ],
 )
 def test_a_version_gets_what_its_requests_need(

@@ -74,9 +74,8 @@ def decide(scaling: Scaling, replicas: int, load: Load, enough_since: float | No
 
 def _needed(scaling: Scaling, replicas: int, load: Load) -> int:
     # Without a replica nothing is in flight: the mean remembers what was, and only what waits needs one.
-    busy = math.ceil(load.in_flight / scaling.target_in_flight - 1e-9) if replicas else 0
-    waiting = math.ceil(load.waiting / scaling.target_in_flight - 1e-9)
-    return min(max(scaling.minimum, busy, waiting), scaling.maximum)
+    requests = load.waiting + (load.in_flight if replicas else 0.0)
+    return min(max(scaling.minimum, math.ceil(requests / scaling.target_in_flight - 1e-9)), scaling.maximum)
 
 
 def _fewer_would_do(scaling: Scaling, replicas: int, load: Load) -> bool:
@@ -90,13 +89,11 @@ def _fewer_would_do(scaling: Scaling, replicas: int, load: Load) -> bool:
 def _why_up(scaling: Scaling, replicas: int, load: Load) -> str:
     if replicas < scaling.minimum:
         return f"at least {scaling.minimum} are wanted"
-    if load.waiting and replicas == 0:
+    if replicas == 0:
         return f"{_requests(load.waiting)} for a replica"
-    if load.waiting > load.in_flight:
-        return f"{_requests(load.waiting)} for a replica, and each takes {scaling.target_in_flight:g}"
-    return (
-        f"{load.in_flight:.3g} requests in flight on average, more than {scaling.target_in_flight:g} for each replica"
-    )
+    waiting = f" and {_requests(load.waiting)}" if load.waiting else ""
+    busy = f"{load.in_flight:.3g} requests in flight on average"
+    return f"{busy}{waiting}, more than {scaling.target_in_flight:g} for each replica"
 
 
 def _why_down(scaling: Scaling, replicas: int) -> str:
