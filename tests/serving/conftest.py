@@ -599,9 +599,19 @@ class ScriptedReplica:
         assert not self._thread.is_alive()
 
 
+@pytest.fixture(scope="module")
+def make_scripted() -> Iterator[Callable[..., ScriptedReplica]]:
+    """Starts scripted replicas that end with the module."""
+    yield from scripted_replicas()
+
+
 @pytest.fixture
 def scripted() -> Iterator[Callable[..., ScriptedReplica]]:
-    """Starts scripted replicas."""
+    """Starts scripted replicas that end with the test."""
+    yield from scripted_replicas()
+
+
+def scripted_replicas() -> Iterator[Callable[..., ScriptedReplica]]:
     started: list[ScriptedReplica] = []
 
     def start(script: Callable[[bytes], Any] | None = None) -> ScriptedReplica:

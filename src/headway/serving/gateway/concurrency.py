@@ -70,13 +70,13 @@ class Pace:
             self._answers = self._seconds = 0.0
 
     def wait(self, place: int) -> float:
-        """Seconds until the request at this place of the line is sent; 0 while nothing is known."""
-        return place * self._seconds / self._answers if self._answers >= self.ENOUGH else 0.0
+        """Seconds until the request at this place of the line is answered; 0 while nothing is known."""
+        return self.typical + place * self._seconds / self._answers if self._answers >= self.ENOUGH else 0.0
 
     def is_too_late(self, left: float) -> bool:
         """Whether a request with ``left`` seconds would most likely be answered too late. Each yes makes the next one less
         likely: what is believed is only learnt from requests that are sent."""
-        if left >= 0.5 * self.typical:
+        if left >= self.typical:
             return False
         self.typical *= 0.9
         return True
