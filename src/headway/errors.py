@@ -225,6 +225,12 @@ class UnavailableError(PlatformError):
     status = 503
     title = "Not available now"
 
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait before the next try, where whoever refused knew."""
+        found = self.details.get("retry_after")
+        return None if found is None else float(found)
+
 
 class StorageFullError(PlatformError):
     """No space is left where the server keeps its data; nothing was stored in part."""

@@ -226,6 +226,8 @@ def test_each_status_is_an_error_of_its_own(
     with pytest.raises(expected, match="because") as caught:
         mock.client().deployments.predictor("d").predict([1])
     assert caught.value.details.get("retry_after") == pause
+    if isinstance(caught.value, (RateLimitedError, UnavailableError)):
+        assert caught.value.retry_after == pause
     assert caught.value.request_id == "r1"
     posts = [request for request in mock.requests if request.method == "POST"]
     assert len(posts) == 1, "a prediction is sent once"
@@ -315,6 +317,15 @@ def test_the_light_client_needs_neither_numpy_nor_pandas() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.strip() == "[]"
     assert headway.Predictor is Predictor
+
+
+def test_load_needs_no_data_where_the_model_says_what_it_takes(client: Client) -> None:
+    report = client.deployments.bench("flowers", rate=20, seconds=0.5, rows=3, timeout=60)
+    assert (report.requests, report.answered, report.versions) == (10, 10, {"v1": 10})
+    about = client.deployments.describe("flowers", version="v1")
+    assert (about["runtime"], about["execution"] in ("loop", "thread")) == ("sklearn", True)
+    with pytest.raises(InvalidRequestError, match="does not say what it takes"):
+        client.deployments.bench("echo", rate=20, seconds=0.5)
 
 
 def test_a_conflict_is_not_hidden(client: Client) -> None:

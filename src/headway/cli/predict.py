@@ -14,6 +14,7 @@ from headway.cli.output import print_json
 
 MAX_INPUT = 64 * 1024 * 1024
 SHAPE_HINT = """Write {"inputs": …} or {"instances": […]}."""
+FORMS = ("inputs", "instances", "dataframe_split", "dataframe_records")
 
 
 def register(app: typer.Typer) -> None:
@@ -24,15 +25,21 @@ def predict(
     deployment: Annotated[str, typer.Argument(help="Deployment id or name.")],
     data: Annotated[str | None, typer.Option("--data", "-d", help='JSON: {"inputs": …} or {"instances": […]}.')] = None,
     file: Annotated[Path | None, typer.Option("--file", help="A file with that JSON; - is standard input.")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Only this version, as v3 or an alias; else the weights decide.")
+    ] = None,
     timeout: TimeoutOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,  # noqa: ARG001 - the answer is JSON either way
 ) -> None:
     """Post to a deployment's endpoint and print its answer as JSON."""
-    body = _body(data, file)
+    from headway.sdk import wire
+    from headway.sdk.endpoints import encode_input
+
+    body = encode_input(_body(data, file))
     with connected(project) as client:
-        answer = client.deployments.predict(deployment, timeout=timeout, **body)
-    print_json(answer.raw)
+        answer, address = client.deployments.ask(deployment, body, version=version, timeout=timeout)
+    print_json(wire.decode(answer.content, address))
 
 
 def _body(data: str | None, file: Path | None) -> dict[str, Any]:
@@ -45,7 +52,7 @@ def _body(data: str | None, file: Path | None) -> dict[str, Any]:
         body = json.loads(text or "")
     except (ValueError, RecursionError) as error:
         raise InvalidRequestError(f"The input is not JSON: {error}.", hint=SHAPE_HINT) from None
-    if not isinstance(body, dict) or set(body) not in ({"inputs"}, {"instances"}):
+    if not isinstance(body, dict) or len(body) != 1 or not set(body) <= set(FORMS):
         raise InvalidRequestError("The input has neither the column form nor the row form.", hint=SHAPE_HINT)
     return body
 

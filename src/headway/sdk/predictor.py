@@ -90,7 +90,7 @@ class Predictor:
         Raises:
             InvalidRequestError: It cannot be sent, or the model cannot take it.
             RateLimitedError: Too many requests wait already; ``retry_after`` says for how long.
-            UnavailableError: No replica answered, or not in time; ``details["retry_after"]`` where the gateway knows more.
+            UnavailableError: No replica answered, or not in time; ``retry_after`` where the gateway knows for how long.
             NotFoundError: No such deployment, or no such version behind it.
             PlatformError: The model failed.
         """
