@@ -378,3 +378,48 @@ def test_curl_as_the_documents_call_it(graph, echo):
         {"predictions": {"kind": "list", "n": 3}},
     )
     assert curl("-H", "Content-Type:text/csv", "--data-binary", "a,b\n1,2\n", echo.url + "/invocations")[0] == 200
+
+
+# Through a gateway
+
+
+def test_every_client_gets_through_a_gateway_by_id_and_by_name(graph, home, tools):
+    route = tools.route("dep1", (7, 1, {"r0": graph.address}), name="graph", labels={7: ("champion",)})
+    home.feed.publish(route)
+    gateway = home.start()
+    tools.wait_until(lambda: requests.get(gateway.url + "/health", timeout=5).json()["routes_version"], 30)
+    inputs, totals = graph_inputs(3, binary=True)
+    for base, model in (("/model-serving/dep1", "any"), ("/model-serving/graph", "any"), ("", "graph"), ("", "dep1")):
+        with httpclient.InferenceServerClient(gateway.address + base, network_timeout=SECONDS) as client:
+            assert client.is_server_live() and client.is_model_ready(model)
+            for version in ("", "7"):
+                result = client.infer(model, inputs, model_version=version)
+                np.testing.assert_allclose(result.as_numpy("total"), totals)
+            with pytest.raises(httpclient.InferenceServerException) as caught:
+                client.infer(model, inputs, model_version="8")
+            assert caught.value.status() == "404"
+            with pytest.raises(httpclient.InferenceServerException, match="unknown output 'sum'"):
+                client.infer(model, inputs, outputs=[httpclient.InferRequestedOutput("sum")])
+    row = {"pixels": [1, 2, 3, 4.5], "count": 4, "words": ["hi"]}
+    expected = {"total": 10.5, "doubled": 8, "said": ["hi"]}
+    for path in (
+        "/model-serving/dep1:predict",
+        "/model-serving/graph/v1/models/any:predict",
+        "/v1/models/graph:predict",
+        "/v1/models/graph/versions/7:predict",
+        "/v1/models/graph/labels/champion:predict",
+        "/model-serving/dep1/invocations",
+    ):
+        answer = post(gateway, path, {"instances": [row]})
+        assert answer.json() == {"predictions": [expected]}, path
+        assert answer.headers["X-Headway-Version"] == "v7"
+    assert post(gateway, "/model-serving/dep1/predict", [row]).json() == [expected]
+    csv = {"Content-Type": "text/csv"}
+    refused = requests.post(
+        gateway.url + "/model-serving/dep1/invocations", data="a\n1\n", headers=csv, timeout=SECONDS
+    )
+    assert refused.status_code == 400 and refused.json()["error_code"] == "BAD_REQUEST"
+    assert (
+        requests.get(gateway.url + "/model-serving/dep1/metadata", timeout=SECONDS).json()["model_spec"]["version"]
+        == "7"
+    )
