@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 from urllib.parse import urlsplit
 
 from headway.errors import ConnectionFailedError
@@ -36,12 +37,27 @@ def run_load(plan: LoadPlan, on_second: OnSecond | None = None) -> LoadReport:
     """
     stop = threading.Event()
     with ThreadPoolExecutor(1, "headway-load") as pool:
-        found = pool.submit(lambda: asyncio.run(_Load(plan, on_second, stop).run()))
+        found = pool.submit(lambda: _run(_Load(plan, on_second, stop)))
         try:
             return found.result()
         except BaseException:
             stop.set()
             raise
+
+
+def _run(load: _Load) -> LoadReport:
+    """On uvloop where it is installed, as with the server: it sends about twice as much."""
+    try:
+        import uvloop
+    except ImportError:
+        loop = asyncio.new_event_loop()
+    else:
+        loop = uvloop.new_event_loop()
+    try:
+        return loop.run_until_complete(load.run())
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
 
 class _Connection(asyncio.Protocol):
@@ -56,8 +72,7 @@ class _Connection(asyncio.Protocol):
         self.sent_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def send(self, request: int, data: bytes, moment: float) -> None:
         assert self._transport is not None
