@@ -141,6 +141,8 @@ class Revision(Record):
     """What it was made for, and later why it is where it is."""
     created_at: Timestamp
     created_by: str
+    takes_back: int | None = None
+    """The revision that a rollback made this one for."""
     live_at: Timestamp | None = None
     ended_at: Timestamp | None = None
 
@@ -178,6 +180,8 @@ class Deployment(Record):
     """Replicas that ended badly lately; forgotten once all have answered for a while."""
     next_start_at: Timestamp | None = None
     """After failures: when the next replica is started."""
+    pending_failures: int = 0
+    """Replicas of the pending revision that ended badly."""
     last_number: int = 0
     """The number of the newest attempt."""
     created_at: Timestamp

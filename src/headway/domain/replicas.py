@@ -83,6 +83,8 @@ class Attempt(Record):
     template: str = ""
     """For a deployment's replica: a digest of all that makes it what it is. Those of one template are alike."""
     succeeded: bool = False
+    draining_since: Timestamp | None = None
+    """For a deployment's replica that is wanted no more: when it left the routes, some time before it is told to end."""
     ending_since: Timestamp | None = None
     """When its replicas were told to end (deployments; a job keeps this itself)."""
     created_at: Timestamp

@@ -26,6 +26,7 @@ def add_attempt(
     instance_types: dict[str, str],
     gpus: dict[str, tuple[int, ...]] | None = None,
     model_version_id: str | None = None,
+    template: str = "",
     directive: Directive | None = None,
 ) -> tuple[Attempt, list[Replica]]:
     """Record a new attempt with its replicas and its token. The engine is told later, from what is recorded."""
@@ -41,6 +42,7 @@ def add_attempt(
         instance_types=instance_types,
         gpus=gpus or {},
         model_version_id=model_version_id,
+        template=template,
         created_at=now(),
     )
     session.attempts.add(attempt)

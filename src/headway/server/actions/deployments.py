@@ -6,20 +6,26 @@ from collections.abc import Collection
 from datetime import datetime
 
 from headway.domain.base import Page, PageRequest, new_id, now
-from headway.domain.deployments import DeployedVersion, Deployment, DeploymentCreate, DeploymentState
-from headway.domain.models import SERVED_RUNTIMES, ModelVersion
+from headway.domain.deployments import Deployment, DeploymentCreate, DeploymentSpec, DeploymentState
+from headway.domain.models import ModelVersion
 from headway.domain.projects import Project
 from headway.domain.replicas import OwnerKind, ReplicaStatus
 from headway.domain.runs import Run, RunState
 from headway.domain.users import Permission
-from headway.errors import ConflictError, InvalidRequestError
-from headway.server.actions.capacity import check_possible, need_of
+from headway.errors import ConflictError
 from headway.server.actions.lookup import find_deployment, find_project, resolve_version
 from headway.server.actions.recording import record
+from headway.server.actions.revisions import first_revision
+from headway.server.actions.specs import (
+    SERVER_ROLE,
+    check_room,
+    check_servable,
+    foreign_version,
+    new_version,
+    settings_of,
+)
 from headway.server.context import Caller, Platform
 from headway.storage.base import Session
-
-SERVER_ROLE = "server"
 
 
 def create(platform: Platform, caller: Caller, request: DeploymentCreate, gateway_url: str) -> Deployment:
@@ -38,6 +44,7 @@ def create(platform: Platform, caller: Caller, request: DeploymentCreate, gatewa
             )
         )
         session.deployments.add(deployment)
+        session.revisions.add(first_revision(deployment))
         record(
             session,
             "deployment.created",
@@ -65,14 +72,9 @@ def _checked(
     project = find_project(session, caller, request.project, Permission.WRITE)
     version = resolve_version(session, caller, request.model, project.id)
     if version.project_id != project.id:
-        raise InvalidRequestError(
-            f"The model version {version.id!r} belongs to another project than {project.name!r}.",
-            hint="Deploy it in its own project, or register its files in this one.",
-        )
+        raise foreign_version(version, project.name)
     check_servable(version)
-    check_possible(
-        need_of(session, {SERVER_ROLE: (request.instance_type, request.replicas)}), platform.engine.capacity()
-    )
+    check_room(platform, session, _first_spec(request, version))
     if session.deployments.by_name(project.id, request.name) is not None:
         raise ConflictError(
             f"There is a deployment {request.name!r} in this project already.",
@@ -81,48 +83,42 @@ def _checked(
     return project, version
 
 
-def check_servable(version: ModelVersion) -> None:
-    """InvalidRequestError, with the reason, when no runtime of this version of Headway serves the files."""
-    if version.runtime in SERVED_RUNTIMES:
-        return
-    what = f"are {version.runtime} files" if version.runtime else "fit no runtime"
-    raise InvalidRequestError(
-        f"{version.uri} cannot be deployed: its files {what}, and this version serves {', '.join(sorted(SERVED_RUNTIMES))}.",
-        hint="Add a predict.py with a class Predictor, or save a scikit-learn model as .skops.",
-        details={"runtime": version.runtime, "served": sorted(SERVED_RUNTIMES)},
-    )
-
-
 def _new_deployment(
     request: DeploymentCreate, project_id: str, version: ModelVersion, user_id: str, gateway_url: str
 ) -> Deployment:
     moment, deployment_id = now(), new_id("dep")
     state = DeploymentState.STARTING if request.start else DeploymentState.STOPPED
+    spec = _first_spec(request, version)
     return Deployment(
+        **dict(spec),
         id=deployment_id,
         project_id=project_id,
         name=request.name,
         run_id=new_id("run"),
-        versions=(
-            DeployedVersion(
-                model_version_id=version.id,
-                model=version.name,
-                version=version.version,
-                replicas=request.replicas,
-                instance_type=request.instance_type,
-            ),
-        ),
         desired=DeploymentState.RUNNING if request.start else DeploymentState.STOPPED,
         state=state,
         reason="asked to start" if request.start else "not started yet",
         endpoint=f"{gateway_url}/model-serving/{deployment_id}:predict",
-        public=bool(request.public),
-        environment=request.environment or {},
         labels=request.labels,
         created_at=moment,
         created_by=user_id,
         state_changed_at=moment,
     )
+
+
+def _first_spec(request: DeploymentCreate, version: ModelVersion) -> DeploymentSpec:
+    deployed = new_version(
+        version, replicas=request.replicas, scaling=request.scaling, instance_type=request.instance_type
+    )
+    return DeploymentSpec(versions=(deployed,), **settings_of(request))
+
+
+def set_replicas(session: Session, deployment: Deployment, key: str, count: int) -> Deployment:
+    """Change how many replicas a version of the live revision has, without another revision. ``deployment`` is put."""
+    versions = tuple(v.evolve(replicas=count) if v.key == key else v for v in deployment.versions)
+    deployment = deployment.evolve(versions=versions)
+    session.deployments.put(deployment)
+    return deployment
 
 
 def move(
@@ -218,6 +214,8 @@ def delete(platform: Platform, caller: Caller, reference: str, project: str | No
             session.attempts.delete(attempt.id)
             session.tokens.revoke_attempt(attempt.id, now())
         session.deployments.delete(deployment.id)
+        session.revisions.delete_deployment(deployment.id)
+        session.traffic.delete_deployment(deployment.id)
         run = session.runs.find(deployment.run_id)
         if run is not None:
             session.runs.put(run.evolve(state=RunState.COMPLETE, finished_at=now()))

@@ -200,10 +200,13 @@ def delete_version(platform: Platform, caller: Caller, version_id: str) -> None:
 
 def _refuse_deployed(session: Session, version: ModelVersion) -> None:
     using = list(every(session.deployments.list, model_version_id=version.id))
+    for revision in session.revisions.pending():
+        if any(deployed.model_version_id == version.id for deployed in revision.spec.versions):
+            using.append(session.deployments.get(revision.deployment_id))
     if using:
         raise ConflictError(
             f"{version.uri} is used by the deployment {using[0].name!r} ({using[0].id}).",
-            hint="Delete the deployment first.",
+            hint="Delete the deployment, or take the version out of it, first.",
             details={"deployments": [deployment.id for deployment in using]},
         )
 

@@ -13,9 +13,10 @@ from headway.domain.deployments import (
     RouteToken,
     RouteVersion,
 )
-from headway.domain.replicas import Action, Attempt, OwnerKind, Replica, ReplicaPhase
 from headway.domain.users import Permission, TokenKind
 from headway.server.actions.access import token_roles
+from headway.server.actions.paging import every
+from headway.server.actions.templates import Placed, all_placed, of_template, template_of
 from headway.server.context import Caller, Platform
 from headway.storage.base import Session
 
@@ -36,22 +37,46 @@ def table(platform: Platform) -> RouteTable:
     with platform.storage.read() as session:
         sequence = session.events.last_sequence()
         deployments = session.deployments.all()
-        tokens = _tokens_by_project(session) if deployments else {}
-        routes = tuple(_route(session, d, tokens.get(d.project_id, ())) for d in deployments)
+        if not deployments:
+            return RouteTable(version=sequence)
+        tokens = _tokens_by_project(session)
+        placed = all_placed(session)
+        labels = _labels(session)
+        routes = tuple(
+            _route(d, placed.get(d.id, ()), labels.get(d.project_id, {}), tokens.get(d.project_id, ()))
+            for d in deployments
+        )
         return RouteTable(version=sequence, routes=routes)
 
 
-def _route(session: Session, deployment: Deployment, tokens: Sequence[RouteToken]) -> Route:
-    attempts = [a for a in session.attempts.of_owner(OwnerKind.DEPLOYMENT, deployment.id) if a.ended_at is None]
-    by_id = {attempt.id: attempt for attempt in attempts}
-    replicas = session.replicas.of_attempts(list(by_id))
+Labels = dict[tuple[str, int], tuple[str, ...]]
+"""A model's name and a version's number to the aliases of that version."""
+
+
+def _labels(session: Session) -> dict[str, Labels]:
+    """Project id to the labels of its model versions."""
+    found: dict[str, Labels] = {}
+    for model in every(session.models.list):
+        labels = found.setdefault(model.project_id, {})
+        for alias, number in sorted(model.aliases.items()):
+            labels[model.name, number] = (*labels.get((model.name, number), ()), alias)
+    return found
+
+
+def _route(deployment: Deployment, placed: Sequence[Placed], labels: Labels, tokens: Sequence[RouteToken]) -> Route:
     live = deployment.desired is DeploymentState.RUNNING
     versions = tuple(
         RouteVersion(
             model=version.model,
             version=version.version,
             weight=version.weight,
-            replicas=tuple(_addresses(replicas, by_id, version.model_version_id)) if live else (),
+            shadow=version.shadow,
+            labels=labels.get((version.model, version.version), ()),
+            replicas=tuple(
+                RouteReplica(id=one.replica.id, address=f"{one.replica.host}:{one.replica.ports[0]}")
+                for one in of_template(deployment, placed, template_of(deployment.spec, version))
+                if live and one.answers and one.replica.host and one.replica.ports
+            ),
         )
         for version in deployment.versions
     )
@@ -62,21 +87,13 @@ def _route(session: Session, deployment: Deployment, tokens: Sequence[RouteToken
         desired=deployment.desired,
         state=deployment.state,
         reason=deployment.reason,
+        revision=deployment.revision,
+        sticky=deployment.sticky,
+        deadline_seconds=deployment.deadline_seconds,
+        max_waiting=deployment.max_waiting,
         versions=versions,
         tokens=() if deployment.public else tuple(tokens),
     )
-
-
-def _addresses(replicas: Sequence[Replica], attempts: dict[str, Attempt], version_id: str) -> list[RouteReplica]:
-    return [
-        RouteReplica(id=replica.id, address=f"{replica.host}:{replica.ports[0]}")
-        for replica in replicas
-        if replica.phase is ReplicaPhase.RUNNING
-        and replica.host
-        and replica.ports
-        and replica.directive.action is Action.START
-        and attempts[replica.attempt_id].model_version_id == version_id
-    ]
 
 
 def _tokens_by_project(session: Session) -> dict[str, list[RouteToken]]:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import StreamingResponse
 
 from headway.domain.base import Page
-from headway.domain.deployments import Deployment, DeploymentCreate, DeploymentState
+from headway.domain.deployments import (
+    Deployment,
+    DeploymentCreate,
+    DeploymentRollback,
+    DeploymentState,
+    DeploymentUpdate,
+    Revision,
+)
 from headway.domain.logs import LogPage
 from headway.domain.replicas import OwnerKind
 from headway.domain.users import Permission
-from headway.server.actions import deployments, logs
+from headway.server.actions import deployments, logs, revisions
 from headway.server.api.logs import follow_logs
 from headway.server.api.paging import Paging
 from headway.server.api.rights import PlatformParameter, once, right
@@ -59,6 +66,52 @@ def get(
     deployment: str, platform: PlatformParameter, project: str | None = None, caller: Caller = right(Permission.READ)
 ) -> Deployment:
     return deployments.get(platform, caller, deployment, project)
+
+
+@router.patch("/{deployment}")
+def update(
+    deployment: str,
+    body: DeploymentUpdate,
+    platform: PlatformParameter,
+    project: str | None = None,
+    caller: Caller = right(Permission.WRITE),
+) -> Deployment:
+    """Make another revision."""
+    return revisions.update(platform, caller, deployment, project, body)
+
+
+@router.post("/{deployment}/rollback")
+def roll_back(
+    deployment: str,
+    body: DeploymentRollback,
+    platform: PlatformParameter,
+    project: str | None = None,
+    caller: Caller = right(Permission.WRITE),
+) -> Deployment:
+    return revisions.roll_back_on_request(platform, caller, deployment, project, body)
+
+
+@router.get("/{deployment}/revisions")
+def list_revisions(
+    deployment: str,
+    platform: PlatformParameter,
+    paging: Paging,
+    project: str | None = None,
+    caller: Caller = right(Permission.READ),
+) -> Page[Revision]:
+    """Newest first."""
+    return revisions.list_revisions(platform, caller, deployment, project, paging)
+
+
+@router.get("/{deployment}/revisions/{number}")
+def get_revision(
+    deployment: str,
+    number: Annotated[int, Path(ge=1, lt=1 << 31)],
+    platform: PlatformParameter,
+    project: str | None = None,
+    caller: Caller = right(Permission.READ),
+) -> Revision:
+    return revisions.get(platform, caller, deployment, project, number)
 
 
 @router.delete("/{deployment}", status_code=204)

@@ -5,43 +5,25 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from headway.domain.base import now
-from headway.domain.deployments import DeployedVersion, Deployment, DeploymentState
-from headway.domain.replicas import Action, Attempt, Directive, OwnerKind, Replica, ReplicaPhase, ReplicaSpec
-from headway.errors import HeadwayError, NotFoundError
-from headway.server.actions import capacity
-from headway.server.actions.attempts import add_attempt, base_spec, end_attempt, with_gpus
-from headway.server.actions.deployments import SERVER_ROLE, move
+from headway.domain.deployments import Deployment, DeploymentSpec, DeploymentState
+from headway.domain.replicas import ReplicaPhase, ReplicaSpec
+from headway.errors import HeadwayError
+from headway.server.actions.attempts import base_spec, with_gpus
+from headway.server.actions.templates import Placed, all_placed, load_placed, template_of, template_of_attempt
 from headway.server.context import Platform
 from headway.server.workers.progress import HARD_STOP_AFTER, Absences, mark_lost
 from headway.server.workers.reconciler import Pacer, leased
+from headway.server.workers.rollout import Rollout, is_settled
 from headway.server.workers.salvage import salvage
 from headway.storage.base import Session
 
 logger = logging.getLogger("headway.workers.deployments")
 
 GRACE_SECONDS = 10.0
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-FREE_FAILURES = 1
-"""Replacements that start at once; later ones wait, twice as long each time."""
-STEADY = timedelta(seconds=10)
-"""How long all replicas must have answered until earlier failures are forgotten."""
-CARRIED_FAILURES = 2
-"""How many failures count until then: a replica that dies as soon as it answers is not replaced at once for ever."""
-ERROR_AFTER = 3
-"""Failures without success after which the state says error."""
 HEALTH_PATH = "/health"
-
-
-@dataclass(frozen=True)
-class Placed:
-    """One replica of a deployment: an attempt of its own, so that it is replaced alone."""
-
-    attempt: Attempt
-    replica: Replica
 
 
 class DeploymentWorker:
@@ -55,24 +37,25 @@ class DeploymentWorker:
     def look(self) -> None:
         with self._platform.storage.read() as session:
             deployments = session.deployments.all()
+            pending = {revision.deployment_id: revision.spec for revision in session.revisions.pending()}
             placed = all_placed(session)
         for deployment in deployments:
             try:
-                self._tend(deployment, placed.get(deployment.id, []))
+                self._tend(deployment, pending.get(deployment.id), placed.get(deployment.id, []))
             except Exception:
                 logger.exception("deployment %s: the step failed; it is tried again", deployment.id)
 
-    def _tend(self, deployment: Deployment, placed: Sequence[Placed]) -> None:
+    def _tend(self, deployment: Deployment, pending: DeploymentSpec | None, placed: Sequence[Placed]) -> None:
         if not placed and deployment.state is DeploymentState.STOPPED and deployment.desired is deployment.state:
             return
         for one in placed:
             self._watch(deployment, one)
-        if not self._settle(deployment, placed, now()):
+        if is_settled(deployment, pending, placed, now()):
             return
         with self._platform.storage.write() as session:
             current = session.deployments.find(deployment.id)
             if current is not None:
-                self._apply(session, current, now())
+                Rollout(self._platform, session, current, now()).step()
         self._start_new(deployment)
 
     def _watch(self, deployment: Deployment, one: Placed) -> None:
@@ -104,81 +87,9 @@ class DeploymentWorker:
         if now() - since > timedelta(seconds=GRACE_SECONDS) + HARD_STOP_AFTER:
             self._platform.engine.stop(one.attempt.token, hard=True)
 
-    def _settle(self, deployment: Deployment, placed: Sequence[Placed], moment: datetime) -> bool:
-        """Whether :meth:`_apply` has anything to do."""
-        if any(one.replica.phase.ended for one in placed):
-            return True
-        if deployment.desired is DeploymentState.STOPPED:
-            return bool(serving(placed)) or not placed
-        if wanted_now(deployment, placed, moment) > 0 or steady(deployment, moment):
-            return True
-        return present_state(deployment, placed) != (deployment.state, deployment.reason)
-
-    def _apply(self, session: Session, deployment: Deployment, moment: datetime) -> None:
-        before = deployment
-        for one in locked_placed(session, deployment):
-            if one.replica.phase.ended:
-                deployment = _bury(session, deployment, one, moment)
-        placed = locked_placed(session, deployment)
-        if deployment.desired is DeploymentState.STOPPED:
-            _tell_all_to_stop(session, placed, moment)
-            if not placed and deployment.state is not DeploymentState.STOPPED:
-                deployment = move(session, deployment, DeploymentState.STOPPED, "stopped on request", moment=moment)
-        else:
-            deployment, added, waiting = self._add_missing(session, deployment, placed, moment)
-            deployment = _tell_state(session, deployment, [*placed, *added], waiting, moment)
-        # What waits for room is looked at again and again: writing what did not change would wake the next look at once.
-        if deployment != before:
-            session.deployments.put(deployment)
-
-    def _add_missing(
-        self, session: Session, deployment: Deployment, placed: Sequence[Placed], moment: datetime
-    ) -> tuple[Deployment, list[Placed], str]:
-        """The deployment, the replicas that were added, and what the others wait for."""
-        added: list[Placed] = []
-        if wanted_now(deployment, placed, moment) <= 0:
-            return deployment, added, ""
-        capacity.lock(session)
-        for version in deployment.versions:
-            have = sum(one.attempt.model_version_id == version.model_version_id for one in serving(placed))
-            for _ in range(version.replicas - have):
-                one = self._add_replica(session, deployment, version)
-                if isinstance(one, str):
-                    return deployment, added, one
-                added.append(one)
-                deployment = deployment.evolve(last_number=one.attempt.number)
-        return deployment, added, ""
-
-    def _add_replica(self, session: Session, deployment: Deployment, version: DeployedVersion) -> Placed | str:
-        """The replica, recorded; or why it must wait."""
-        platform = self._platform
-        try:
-            need = capacity.need_of(session, {SERVER_ROLE: (version.instance_type, 1)})
-        except NotFoundError as error:
-            return f"waiting for its instance type: {error.message}"
-        gpus, waiting = capacity.reserve(session, need, platform.engine.capacity())
-        if waiting:
-            return waiting
-        attempt, replicas = add_attempt(
-            platform,
-            session,
-            kind=OwnerKind.DEPLOYMENT,
-            owner_id=deployment.id,
-            project_id=deployment.project_id,
-            run_id=deployment.run_id,
-            user_id=deployment.created_by,
-            number=deployment.last_number + 1,
-            roles=[(SERVER_ROLE, 1)],
-            instance_types={SERVER_ROLE: need.types[SERVER_ROLE].name},
-            gpus=gpus,
-            model_version_id=version.model_version_id,
-            directive=Directive(version=1, action=Action.START),
-        )
-        return Placed(attempt, replicas[0])
-
     def _start_new(self, deployment: Deployment) -> None:
         with self._platform.storage.read() as session:
-            placed = load_placed(session, deployment)
+            placed = load_placed(session, deployment.id)
         for one in placed:
             if not one.attempt.placed:
                 self._start(deployment, one)
@@ -208,119 +119,26 @@ class DeploymentWorker:
                 platform.engine.stop(one.attempt.token, hard=True)
 
 
-def all_placed(session: Session) -> dict[str, list[Placed]]:
-    """Deployment id to its open replicas, for all deployments in two queries."""
-    attempts = {a.id: a for a in session.attempts.open() if a.owner_kind is OwnerKind.DEPLOYMENT}
-    found: dict[str, list[Placed]] = {}
-    for replica in session.replicas.of_attempts(list(attempts)):
-        found.setdefault(replica.owner_id, []).append(Placed(attempts[replica.attempt_id], replica))
-    return found
-
-
-def load_placed(session: Session, deployment: Deployment) -> list[Placed]:
-    attempts = [a for a in session.attempts.of_owner(OwnerKind.DEPLOYMENT, deployment.id) if a.ended_at is None]
-    return [Placed(attempt, replica) for attempt in attempts for replica in session.replicas.of_attempt(attempt.id)]
-
-
-def locked_placed(session: Session, deployment: Deployment) -> list[Placed]:
-    """As :func:`load_placed`, each as it is until the write session ends."""
-    return [
-        Placed(session.attempts.get(one.attempt.id), session.replicas.get(one.replica.id))
-        for one in load_placed(session, deployment)
-    ]
-
-
-def serving(placed: Sequence[Placed]) -> list[Placed]:
-    """Those that are not told to stop: only they count."""
-    return [one for one in placed if one.replica.directive.action is not Action.STOP]
-
-
-def wanted_now(deployment: Deployment, placed: Sequence[Placed], moment: datetime) -> int:
-    """How many replicas are to be started now."""
-    if deployment.next_start_at is not None and moment < deployment.next_start_at:
-        return 0
-    return deployment.replica_count - len(serving(placed))
-
-
-def steady(deployment: Deployment, moment: datetime) -> bool:
-    """Whether all replicas have answered for so long that earlier failures are to be forgotten."""
-    running = deployment.state is DeploymentState.RUNNING and deployment.failures > 0
-    return running and moment - deployment.state_changed_at >= STEADY
-
-
-def present_state(deployment: Deployment, placed: Sequence[Placed], waiting: str = "") -> tuple[DeploymentState, str]:
-    """State and reason of a deployment that should run, from its replicas and what the missing ones wait for."""
-    wanted = deployment.replica_count
-    ready = sum(one.replica.phase is ReplicaPhase.RUNNING for one in serving(placed))
-    reason = f"{ready} of {wanted} replicas answer"
-    if ready >= wanted:
-        return DeploymentState.RUNNING, reason
-    if waiting:
-        reason = f"{reason}; {waiting}"
-    elif deployment.failures and deployment.reason.startswith(REPLACED):
-        reason = deployment.reason
-    failing = deployment.failures >= ERROR_AFTER and not ready
-    return DeploymentState.ERROR if failing else DeploymentState.STARTING, reason
-
-
-def _tell_state(
-    session: Session, deployment: Deployment, placed: Sequence[Placed], waiting: str, moment: datetime
-) -> Deployment:
-    """``deployment`` in its present state. The caller puts it."""
-    state, reason = present_state(deployment, placed, waiting)
-    if state is not deployment.state:
-        deployment = move(session, deployment, state, reason, moment=moment)
-    if state is DeploymentState.RUNNING:
-        kept = 0 if steady(deployment, moment) else min(deployment.failures, CARRIED_FAILURES)
-        deployment = deployment.evolve(failures=kept, next_start_at=None)
-    return deployment.evolve(reason=reason)
-
-
-REPLACED = "a replica ended"
-
-
-def _bury(session: Session, deployment: Deployment, one: Placed, moment: datetime) -> Deployment:
-    """Take a replica that ended out of the count, and say why it ended if nobody asked for it."""
-    end_attempt(session, one.attempt, succeeded=one.replica.exit_code == 0)
-    if one.replica.directive.action is Action.STOP:
-        return deployment
-    failures = deployment.failures + 1
-    pause = 0.0 if failures <= FREE_FAILURES else min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2))
-    return deployment.evolve(
-        failures=failures,
-        next_start_at=moment + timedelta(seconds=pause),
-        reason=f"{REPLACED} ({describe_end(one)}) and is replaced" + (f" in {pause:.0f} s" if pause else ""),
-    )
-
-
-def describe_end(one: Placed) -> str:
-    replica = one.replica
-    how = replica.reason or (f"signal {replica.signal}" if replica.signal else f"exit code {replica.exit_code}")
-    last = next((line for line in reversed(replica.last_lines) if line.strip()), "")
-    return f"{SERVER_ROLE}-{one.attempt.number}: {how}" + (f": {last[:300]}" if last else "")
-
-
-def _tell_all_to_stop(session: Session, placed: Sequence[Placed], moment: datetime) -> None:
-    for one in serving(placed):
-        version = one.replica.directive.version + 1
-        session.replicas.put(one.replica.evolve(directive=Directive(version=version, action=Action.STOP)))
-        session.attempts.put(one.attempt.evolve(ending_since=moment))
-
-
 def replica_spec(platform: Platform, session: Session, deployment: Deployment, one: Placed) -> ReplicaSpec:
     """What the agent of one serving replica is given."""
     version = session.model_versions.get(one.attempt.model_version_id or "")
+    model = session.models.get(version.model_id)
+    spec = _spec_of(session, deployment, one)
     command = (sys.executable, "-m", "headway.serving")
     base = base_spec(platform, one.attempt, one.replica, deployment.name, 1, command)
+    labels = sorted(alias for alias, number in model.aliases.items() if number == version.version)
     return base.evolve(
         environment=with_gpus(
             platform,
             one.attempt,
             one.replica,
             {
-                **deployment.environment,
+                **spec.environment,
                 "HEADWAY_MODEL_NAME": deployment.name,
                 "HEADWAY_MODEL_VERSION": str(version.version),
+                "HEADWAY_MODEL_LABELS": ",".join(labels),
+                "HEADWAY_BATCHING": spec.batching.model_dump_json(),
+                "HEADWAY_ENVIRONMENTS_DIR": str(platform.data / "environments"),
             },
         ),
         model_files=version.files,
@@ -328,3 +146,13 @@ def replica_spec(platform: Platform, session: Session, deployment: Deployment, o
         grace_seconds=GRACE_SECONDS,
         collect_files=False,
     )
+
+
+def _spec_of(session: Session, deployment: Deployment, one: Placed) -> DeploymentSpec:
+    """The spec that a replica was made from: the pending one or the live one."""
+    template = template_of_attempt(deployment, one.attempt)
+    if deployment.pending is not None:
+        pending = session.revisions.find(deployment.id, deployment.pending)
+        if pending is not None and any(template_of(pending.spec, v) == template for v in pending.spec.versions):
+            return pending.spec
+    return deployment.spec

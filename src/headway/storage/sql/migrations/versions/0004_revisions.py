@@ -37,7 +37,7 @@ def _revisions() -> None:
 
 def _first_revisions() -> None:
     """What is deployed is its first revision, and live."""
-    columns = [sa.column(name) for name in ("deployment_id", "number", "state", "document")]
+    columns: list[Any] = [sa.column(name) for name in ("deployment_id", "number", "state", "document")]
     new = sa.table("deployment_revisions", *columns)
     old = sa.table("deployments", sa.column("document"))
     connection = op.get_bind()
