@@ -65,6 +65,18 @@ def test_register_deploy_and_predict(script: Script) -> None:
         assert "HTTP 200: " in printed
 
 
+def test_a_canary_gets_its_share_and_is_taken_back(script: Script) -> None:
+    first, asked, switched, back, *revisions = script("examples/canary.py").splitlines()
+
+    seen = re.fullmatch(r"of 300 requests (\d+) went to the canary v\d+", first)
+    assert seen
+    assert 5 <= int(seen[1]) <= 70, "a tenth, give or take five standard deviations"
+    assert asked.endswith("says 21")
+    assert (switched, back) == ("now all say 21", "rolled back, and all say 14")
+    assert [line.split(":")[0] for line in revisions] == [f"revision {number}" for number in (4, 3, 2, 1)]
+    assert "(live) not what was meant" in revisions[0]
+
+
 def test_git_workspace(script: Script) -> None:
     printed = script("examples/git_workspace.py").splitlines()
 
