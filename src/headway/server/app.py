@@ -61,9 +61,11 @@ from headway.server.workers.collection import UploadWorker
 from headway.server.workers.deployments import DeploymentWorker
 from headway.server.workers.folding import FoldingWorker
 from headway.server.workers.gateway import GatewayKeeper
+from headway.server.workers.guard import GuardWorker
 from headway.server.workers.jobs import JobWorker
 from headway.server.workers.reconciler import Reconciler
 from headway.server.workers.runs import RunWorker
+from headway.server.workers.scaling import ScalingWorker
 from headway.storage import open_segments, open_storage
 from headway.storage.blobs.filesystem import FileBlobs
 from headway.storage.series.opening import open_reader
@@ -192,6 +194,8 @@ def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], 
         workers = [
             Reconciler(platform, "jobs", JobWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "deployments", DeploymentWorker(platform).look, every=WORKER_SECONDS),
+            Reconciler(platform, "scaling", ScalingWorker(platform).look, every=WORKER_SECONDS),
+            Reconciler(platform, "guard", GuardWorker(platform).look, every=WORKER_SECONDS, on_change=False),
             Reconciler(platform, "gateway", keeper.look, every=WORKER_SECONDS),
             Reconciler(platform, "folding", folding.look, every=WORKER_SECONDS),
             Reconciler(platform, "cleaning", CleaningWorker(platform).look, every=CLEANING_SECONDS, on_change=False),
