@@ -127,6 +127,24 @@ def test_rows_of_several_requests_go_to_a_predict_py_that_takes_many_and_bad_one
     assert max(sizes) > 1
 
 
+def test_a_large_body_is_answered_like_a_small_one_and_refused_like_one(digits, rows):
+    row = [float(n % 17) for n in range(64)]
+    small = requests.post(digits.url + PATH, json={"instances": [row]}, timeout=30).json()["predictions"][0]
+    large = requests.post(digits.url + PATH, json={"instances": [row] * 3000}, timeout=60).json()["predictions"]
+    assert len(large) == 3000
+    for found in (large[0], large[-1]):
+        assert found["classes"] == small["classes"]
+        assert found["probabilities"] == pytest.approx(small["probabilities"], abs=1e-9)
+    misfit = requests.post(digits.url + PATH, json={"instances": [row] * 3000 + [row[1:]]}, timeout=60)
+    assert misfit.status_code == 400 and misfit.json()["error"]
+    deep = requests.post(rows.url + PATH, data=b"[" * 300_000, headers={"Content-Type": "application/json"}, timeout=30)
+    assert deep.status_code == 400 and "JSON" in deep.json()["error"]
+    words = ["x" * 1000] * 500
+    answer = requests.post(rows.url + PATH, json={"instances": words}, headers={"X-Request-Id": "big"}, timeout=30)
+    assert answer.json() == {"predictions": [word.upper() for word in words]}
+    assert answer.headers["X-Request-Id"] == "big"
+
+
 def test_a_request_id_comes_back_if_it_is_one_and_a_timeout_is_a_number(rows):
     def headers(given):
         return requests.post(rows.url + PATH, json={"instances": ["a"]}, headers=given, timeout=10)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SWITCH_SECONDS = 0.0005
 """How long the model's thread may keep the loop from running, and the other way round, where both run Python."""
+COLLECT_AFTER = (10_000, 20, 50)
+"""A request leaves no cycles behind, so that looking for them more rarely costs nothing."""
 EXIT_CANNOT_LISTEN = 1
 EXIT_CANNOT_LOAD = 3
 QUIET_SECONDS = 1.0
@@ -151,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging()
     raise_descriptor_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.set_threshold(*COLLECT_AFTER)
     try:
         if (options.model_dir / "requirements.txt").is_file():
             from headway.serving.environments import enter_environment  # few models need what it imports

@@ -15,6 +15,7 @@ from headway.serving.screening import request_id
 
 if TYPE_CHECKING:
     from headway.serving.runtimes.base import LoadedModel
+    from headway.serving.worker import ModelWorker
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Prediction:
         metrics: Told of the answer.
     """
 
-    __slots__ = ("_deadline", "_metrics", "_model", "_started", "call", "exchange", "wire")
+    __slots__ = ("_deadline", "_metrics", "_model", "_started", "call", "exchange", "scribe", "wire")
 
     call: Call
 
@@ -55,6 +56,8 @@ class Prediction:
     ) -> None:
         self.exchange = exchange
         self.wire = wire
+        self.scribe: ModelWorker | None = None
+        """Who writes an answer that may be large, so that the loop is free meanwhile."""
         self._model = model
         self._metrics = metrics
         self._started = time.perf_counter()
@@ -80,15 +83,20 @@ class Prediction:
     def finish(self, result: object) -> None:
         if self.exchange.gone or self.exchange.response is not None:
             return
+        if self.scribe is None:
+            self.answer(self._written(result))
+        else:
+            self.scribe.submit(lambda: self._written(result), lambda response, _: self.answer(response))
+
+    def _written(self, result: object) -> Response:
         try:
-            response = self.wire.write(self._model, self.call, result)
+            return self.wire.write(self._model, self.call, result)
         except EncodingError as error:
             log.error("%s", error)
-            response = self.wire.fail(500, str(error))
+            return self.wire.fail(500, str(error))
         except Exception as error:  # what a model answers is open
             log.exception("An answer could not be written")
-            response = self.wire.fail(500, f"The model's answer could not be written: {type(error).__name__}: {error}")
-        self.answer(response)
+            return self.wire.fail(500, f"The model's answer could not be written: {type(error).__name__}: {error}")
 
     def fail(self, error: BaseException) -> None:
         if isinstance(error, (ValueError, TypeError)):
@@ -100,11 +108,12 @@ class Prediction:
 
     def refuse(self, status: int, text: str, *, headers: Headers = ()) -> None:
         """Answer with an error of the protocol."""
-        if self.exchange.response is None and not self.exchange.gone:
-            self.answer(self.wire.fail(status, text, headers=headers))
+        self.answer(self.wire.fail(status, text, headers=headers))
 
     def answer(self, response: Response) -> None:
-        """Answer, once."""
+        """Answer, unless it was answered or nobody is there any more."""
+        if self.exchange.gone or self.exchange.response is not None:
+            return
         self._count(response.status)
         if self.exchange.request.volatile is not None:
             response = with_request_id(self.exchange.request, response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from headway.serving.http.server import HttpServer
 from headway.serving.metrics import CONTENT_TYPE, BatchMetrics, RequestMetrics, exposition
 from headway.serving.pace import Pace
 from headway.serving.prediction import RETRY, Prediction, with_request_id
-from headway.serving.protocols.base import BadRequestError, ModelState, Served, Target, Wire
+from headway.serving.protocols.base import BadRequestError, Call, ModelState, Served, Target, Wire
 from headway.serving.protocols.paths import locate
 from headway.serving.protocols.registry import body_problem, wires
 from headway.serving.runtimes.base import LoadedModel
@@ -34,6 +35,10 @@ READ = ("GET", "HEAD")
 PREDICTING = frozenset({"predict", "classify", "regress"})
 DESCRIBING = frozenset({"status", "metadata", "ready", "live", "server"})
 PREFIX = "headway_model"
+LARGE_BODY = 256 * 1024
+"""Bytes, above which a body is read in a thread."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Replica:
         self._metrics = {name: RequestMetrics() for name in self._wires}
         self._batches = BatchMetrics()
         self._batcher: Batcher | None = None
+        self._scribe: ModelWorker | None = None
 
     async def load(self) -> None:
         """Load the model in the thread where it will predict, and see how quick it is.
@@ -162,16 +168,41 @@ class Replica:
         if batcher.full:
             prediction.refuse(503, "Too many predictions are waiting.", headers=RETRY)
             return
+        if len(request.body) > LARGE_BODY:
+            self._read_aside(prediction, model, target, batcher)
+            return
         try:
             if request.volatile is not None:
                 prediction.limit(_seconds_of(request))
             call = wire.read(model, request, target)
         except BadRequestError as error:
-            prediction.wire = error.wire or wire
-            prediction.refuse(error.status, str(error))
+            _refuse(prediction, error)
             return
         prediction.call, prediction.wire = call, call.wire or wire
         batcher.submit(prediction)
+
+    def _read_aside(self, prediction: Prediction, model: LoadedModel, target: Target, batcher: Batcher) -> None:
+        """Read a large body in a thread, and have its answer written there: that may take longer than the prediction."""
+        request, wire = prediction.exchange.request, prediction.wire
+        if self._scribe is None:
+            self._scribe = ModelWorker("headway-scribe")
+        prediction.scribe = self._scribe
+
+        def read() -> Call:
+            prediction.limit(_seconds_of(request))
+            return wire.read(model, request, target)
+
+        def done(call: Call, error: BaseException | None) -> None:
+            if isinstance(error, BadRequestError):
+                _refuse(prediction, error)
+            elif error is not None:
+                log.error("A request could not be read", exc_info=error)
+                prediction.refuse(500, "Internal error; the log has the details.")
+            else:
+                prediction.call, prediction.wire = call, call.wire or wire
+                batcher.submit(prediction)
+
+        self._scribe.submit(read, done)
 
     def _state(self) -> ModelState:
         if self.model is None:
@@ -205,6 +236,11 @@ class Described:
     def __init__(self, model: LoadedModel, execution: str) -> None:
         self.signature, self.batch, self.predict = model.signature, model.batch, model.predict
         self.metadata: Mapping[str, Any] = {**model.metadata, "execution": execution}
+
+
+def _refuse(prediction: Prediction, error: BadRequestError) -> None:
+    prediction.wire = error.wire or prediction.wire
+    prediction.refuse(error.status, str(error))
 
 
 def _seconds_of(request: Request) -> float | None:

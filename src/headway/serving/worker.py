@@ -21,10 +21,10 @@ Done = Callable[[Any, "BaseException | None"], None]
 class ModelWorker:
     """Runs calls one after the other. The thread is a daemon: a call that never returns does not keep the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "headway-model") -> None:
         self._calls: SimpleQueue[tuple[Callable[[], Any], Done]] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        threading.Thread(target=self._work, name="headway-model", daemon=True).start()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def submit(self, call: Callable[[], Any], done: Done) -> None:
         """Make a call in the thread and tell ``done`` its outcome in the loop's."""

@@ -20,6 +20,7 @@ VOLATILE = (b"x-request-id", b"x-request-timeout")
 
 _UNFIT = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 _MARKS = tuple((name, (b"\r\n%b: " % name, b"\r\n%b: " % name.title())) for name in VOLATILE)
+_COMMON = b"equest-"
 _VISIBLE = bytes(range(0x21, 0x7F))
 
 Volatile = dict[bytes, bytes]
@@ -80,6 +81,8 @@ def without_volatile(head: bytes) -> tuple[bytes, Volatile]:
     (b'GET / HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n', {b'x-request-id': b'7f'})
     """
     volatile: Volatile = {}
+    if _COMMON not in head:
+        return head, volatile
     for name, spellings in _MARKS:
         for mark in spellings:
             start = head.find(mark)
