@@ -21,6 +21,7 @@ from headway.domain.deployments import (
 from headway.domain.events import Event
 from headway.domain.instances import Capacity, InstanceType
 from headway.domain.traffic import WINDOW_SECONDS, TrafficCell
+from headway.server.actions import revisions
 from headway.server.actions.recording import record
 from headway.server.workers.scaling import ScalingWorker, shares_of_waiting
 from headway.testing.factories import make_deployment
@@ -292,6 +293,18 @@ class TestDown:
         scene.busy(deployment, 500)
         scene.look()
         assert scene.replicas(deployment) == [4]
+
+
+class TestAsleep:
+    def test_weights_of_versions_that_are_scaled_to_zero_change_at_once(self, scene: Scene) -> None:
+        versions = (version(1, scaling=TO_ZERO, replicas=0), version(2, scaling=TO_ZERO, replicas=0, weight=10))
+        deployment = scene.deploy(*versions)
+        changed = deployment.spec.evolve(versions=(versions[0], versions[1].evolve(weight=50)))
+        with scene.platform.storage.write() as session:
+            current = session.deployments.get(deployment.id)
+            after = revisions.make(session, current, changed, actor="usr1", reason="more for the new one")
+        assert (after.revision, after.pending) == (2, None)
+        assert [found.weight for found in after.versions] == [100, 50]
 
 
 class TestLeftAlone:

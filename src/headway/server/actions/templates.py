@@ -82,10 +82,10 @@ def of_template(deployment: Deployment, placed: Iterable[Placed], template: str)
 
 def is_up(deployment: Deployment, spec: DeploymentSpec, placed: Sequence[Placed]) -> bool:
     """Whether ``spec`` could have the traffic: each version that takes any has the replicas that it wants, all answering;
-    one that scales has one at least."""
+    one that scales has one at least, unless it is scaled to zero."""
     for wanted in wanted_of(spec):
         answering = sum(one.answers for one in of_template(deployment, placed, wanted.template))
-        needed = 1 if wanted.version.scaling is not None else wanted.count
+        needed = wanted.count if wanted.version.scaling is None else min(1, wanted.count)
         if wanted.version.serves and answering < needed:
             return False
     return True
