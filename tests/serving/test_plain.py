@@ -53,6 +53,23 @@ def test_a_model_that_takes_batches_gets_lists_and_its_columns_are_columns():
     assert seen == [["a", "bb"], [{"a": 1}]]
 
 
+def test_a_data_frame_is_an_answer_in_every_protocol():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"n": [1, 2], "text": ["a", "b"], "gap": [0.5, float("nan")]})
+    model = FunctionModel(lambda _: frame)
+    rows = [{"n": 1, "text": "a", "gap": 0.5}, {"n": 2, "text": "b", "gap": "NaN"}]
+    columns = {"n": [1, 2], "text": ["a", "b"], "gap": [0.5, "NaN"]}
+    assert post(model, 1) == (200, columns)
+    assert post(model, {"instances": [1]}, "/v1/models/m:predict") == (200, {"predictions": rows})
+    assert post(model, {"inputs": 1}, "/v1/models/m:predict") == (200, {"outputs": columns})
+    assert post(model, {"instances": [1]}, "/invocations") == (200, {"predictions": rows})
+    tensors = post(
+        model, {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]}, "/v2/models/m/infer"
+    )
+    assert {each["name"]: each["data"] for each in tensors[1]["outputs"]} == columns
+    assert post(FunctionModel(lambda _: frame["n"]), 1) == (200, [1, 2])
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

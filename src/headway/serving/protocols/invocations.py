@@ -15,7 +15,8 @@ from typing import Any
 from headway.serving.encoding import dumps
 from headway.serving.http.messages import Headers, Request, Response, json_response
 from headway.serving.protocols.base import BadRequestError, Call, ModelState, Served, Target
-from headway.serving.protocols.tensorflow import as_columns, as_rows, document_of
+from headway.serving.protocols.bodies import document_of
+from headway.serving.protocols.results import as_columns, as_rows
 from headway.serving.protocols.values import Reader, call_without_signature, reader_of, transposed
 from headway.serving.release import release
 from headway.serving.runtimes.base import LoadedModel
@@ -72,7 +73,7 @@ class InvocationsWire:
             call = call_without_signature(model, [dict(zip(names, row, strict=True)) for row in rows])
         else:
             call = reader_of(model.signature).of_frame(names, rows)
-        call.note, call.wire = True, self
+        call.note, call.wire = as_rows, self
         return call
 
     def _tensor_call(self, model: LoadedModel, form: str, value: Any) -> Call:
@@ -84,12 +85,12 @@ class InvocationsWire:
             reader: Reader = reader_of(model.signature)
             by_row = isinstance(value, list) and bool(value) and isinstance(value[0], dict)
             call = reader.of_rows(value) if by_row or form == "instances" else reader.of_value(value)
-        call.note, call.wire = form == "instances", self
+        call.note, call.wire = as_rows if form == "instances" else as_columns, self
         return call
 
     def write(self, model: LoadedModel, call: Call, result: Any) -> Response:
-        shaped = as_rows if call.note else as_columns
-        return Response(200, dumps({"predictions": shaped(result, bare=model.signature is not None)}))
+        shaped = call.note(result, bare=model.signature is not None)
+        return Response(200, dumps({"predictions": shaped}))
 
     def fail(self, status: int, text: str, *, headers: Headers = ()) -> Response:
         code = ERROR_CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR")

@@ -15,6 +15,7 @@ import numpy as np
 from headway.serving.encoding import EncodingError, dumps, loads
 from headway.serving.http.messages import Headers, Request, Response, error_response, json_response
 from headway.serving.protocols.base import BadRequestError, Call, ModelState, Served, Target
+from headway.serving.protocols.results import named
 from headway.serving.protocols.tensors import SentTensor, binary_data, datatype_of, json_data, tensor_of
 from headway.serving.protocols.values import Array, name_fault, reader_of
 from headway.serving.release import release
@@ -126,8 +127,8 @@ class OpenInferenceWire:
             return json_response(200, {"live": True})
         ready = state is ModelState.AVAILABLE
         if target.verb == "ready":
-            named = {"name": self.served.name} if target.model else {"live": True}
-            return json_response(200 if ready else 503, {**named, "ready": ready})
+            which = {"name": self.served.name} if target.model else {"live": True}
+            return json_response(200 if ready else 503, {**which, "ready": ready})
         if model is None:
             return self.fail(503, "The model is being loaded.", headers=(("Retry-After", "1"),))
         return json_response(200, self._metadata_of(model))
@@ -219,8 +220,9 @@ def _flag(document: dict[str, Any], name: str, where: str, *, default: bool) -> 
 
 def _outputs_of(model: LoadedModel, result: Any) -> Mapping[str, Any]:
     if model.signature is not None:
-        named: Mapping[str, Any] = result
-        return named
+        outputs: Mapping[str, Any] = result
+        return outputs
+    result = named(result)
     if isinstance(result, Mapping):
         return {str(name): value for name, value in result.items()}
     if isinstance(result, list) and result and isinstance(result[0], Mapping):

@@ -7,7 +7,8 @@ from typing import Any
 from headway.serving.encoding import dumps
 from headway.serving.http.messages import Headers, Request, Response, error_response, json_response
 from headway.serving.protocols.base import Call, ModelState, Served, Target
-from headway.serving.protocols.tensorflow import as_columns, as_rows, document_of
+from headway.serving.protocols.bodies import document_of
+from headway.serving.protocols.results import as_columns, as_rows
 from headway.serving.protocols.values import call_without_signature, reader_of
 from headway.serving.runtimes.base import LoadedModel
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from headway.serving.http.messages import Headers, Request, Response
 from headway.serving.protocols.base import BadRequestError, Call, ModelState, Served, Target
+from headway.serving.protocols.bodies import document_of
 from headway.serving.protocols.invocations import FRAMES, InvocationsWire
 from headway.serving.protocols.openinference import OpenInferenceWire, is_binary
 from headway.serving.protocols.plain import PlainWire
-from headway.serving.protocols.tensorflow import TensorflowWire, document_of
+from headway.serving.protocols.tensorflow import TensorflowWire
 from headway.serving.runtimes.base import LoadedModel
 
 

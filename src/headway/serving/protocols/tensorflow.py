@@ -8,24 +8,20 @@ Errors: ``{"error": text}``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from headway.serving.encoding import EncodingError, decode_base64, dumps, loads
+from headway.serving.encoding import dumps
 from headway.serving.http.messages import Headers, Request, Response, error_response, json_response
 from headway.serving.protocols import examples
 from headway.serving.protocols.base import BadRequestError, Call, ModelState, Served, Target
+from headway.serving.protocols.bodies import document_of
+from headway.serving.protocols.results import as_columns, as_rows
 from headway.serving.protocols.values import call_without_signature, reader_of
 from headway.serving.runtimes.base import LoadedModel, Signature, TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
 METHODS = {verb: f"tensorflow/serving/{verb}" for verb in ("predict", "classify", "regress")}
-NARROW = "ef"
-"""NumPy's letters for float16 and float32."""
-BINARY = "_bytes"
-"""How the name of an output ends whose texts are bytes."""
 SIGNATURES = frozenset({"", DEFAULT_SIGNATURE, *METHODS.values()})
 
 _TYPES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE", "object": "DT_STRING", "bool": "DT_BOOL"}
@@ -76,19 +72,6 @@ class TensorflowWire:
         return status_response([(self.served.version, state.value)])
 
 
-def document_of(body: bytes) -> Any:
-    """The JSON of a body, with bytes where base64 was sent.
-
-    Raises:
-        BadRequestError: It is not JSON.
-    """
-    try:
-        document = loads(body)
-        return decode_base64(document) if b'"b64"' in body else document
-    except EncodingError as error:
-        raise BadRequestError(f"JSON Parse error: {error}") from None
-
-
 def _check_signature_name(model: LoadedModel, name: Any) -> None:
     if not isinstance(name, str):
         raise BadRequestError("'signature_name' key must be a string value.")
@@ -115,66 +98,6 @@ def _predict_call(model: LoadedModel, document: dict[str, Any]) -> Call:
         call = reader.of_rows(value) if rows else reader.of_value(value)
     call.note = form
     return call
-
-
-def as_columns(result: Any, *, bare: bool) -> Any:
-    """A result by the names of outputs; ``bare`` answers an only output without its name."""
-    if not isinstance(result, Mapping):
-        return result
-    if bare and len(result) == 1:
-        ((name, array),) = result.items()
-        return _binary(name, array)
-    for name in result:
-        if isinstance(name, str) and name.endswith(BINARY):
-            return {name: _binary(name, array) for name, array in result.items()}
-    return result
-
-
-def as_rows(result: Any, *, bare: bool = False) -> Any:
-    """A dict of columns as a list of rows; anything else as it is.
-
-    >>> as_rows({"classes": [5, 1], "scores": [[0.9], [0.8]]})
-    [{'classes': 5, 'scores': [0.9]}, {'classes': 1, 'scores': [0.8]}]
-    """
-    result = as_columns(result, bare=bare)
-    if not isinstance(result, Mapping) or not result:
-        return result
-    columns = [_column(value) for value in result.values()]
-    for column in columns:
-        if column is None:
-            return result
-    try:
-        return [dict(zip(result, row)) for row in zip(*columns, strict=True)]  # noqa: B905  # as many names as columns
-    except ValueError:
-        lengths = {str(key): len(column) for key, column in zip(result, columns, strict=True)}
-        raise EncodingError(f"The model's columns have different lengths, so they are not rows: {lengths}") from None
-
-
-def _column(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        if not value.ndim:
-            return None
-        # Narrow floats as Python's would be written with the digits of wide ones.
-        return list(value) if value.dtype.char in NARROW else value.tolist()
-    if isinstance(value, (list, tuple)):
-        return value
-    if hasattr(value, "tolist") and not isinstance(value, np.generic):
-        listed = value.tolist()
-        return listed if isinstance(listed, list) else None
-    return None
-
-
-def _binary(name: Any, value: Any) -> Any:
-    """What an output whose name ends in ``_bytes`` holds, as bytes: its texts are sent as base64 too."""
-    if not (isinstance(name, str) and name.endswith(BINARY)):
-        return value
-    return _as_bytes(value.tolist() if isinstance(value, np.ndarray) else value)
-
-
-def _as_bytes(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_as_bytes(item) for item in value]
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
 
 def status_response(versions: Iterable[tuple[int, str]]) -> Response:
