@@ -218,13 +218,10 @@ def test_a_model_that_cannot_be_loaded_is_an_error_in_words_and_leaves_others_al
     client.deployments.delete(broken.id)
 
 
-@pytest.mark.parametrize(("file", "runtime"), [("net.onnx", "onnx"), ("net.pt", "torch"), ("weights.bin", None)])
-def test_files_without_a_runtime_are_kept_and_refused_with_that_reason(
-    client: Client, tmp_path: Path, file: str, runtime: str | None
-) -> None:
-    version = client.models.version(register(client, tmp_path, "other", file, b"\x08\x01"))
-    assert version.runtime == runtime
-    with pytest.raises(InvalidRequestError, match=runtime or "fit no runtime"):
+def test_files_without_a_runtime_are_kept_and_refused_with_that_reason(client: Client, tmp_path: Path) -> None:
+    version = client.models.version(register(client, tmp_path, "other", "weights.bin", b"\x08\x01"))
+    assert version.runtime is None
+    with pytest.raises(InvalidRequestError, match="fit no runtime"):
         client.deployments.create("other", version.id)
     assert list(client.deployments.list()) == []
 

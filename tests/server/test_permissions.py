@@ -10,12 +10,14 @@ import pytest
 from fastapi.routing import APIRoute
 
 from headway.domain.base import new_id, now
+from headway.domain.deployments import DeploymentUpdate
 from headway.domain.folders import Folder
 from headway.domain.instances import InstanceType
 from headway.domain.jobs import JobState
 from headway.domain.runs import RunState
 from headway.domain.users import Role, TokenKind, token_digest
 from headway.journal.compression import compress
+from headway.server.actions import revisions
 from headway.server.app import PREFIX, api_routers
 from headway.testing.factories import make_run
 
@@ -206,9 +208,9 @@ class Scene:
             "{version}": lambda: self._version(path),
             "{artifact}": lambda: self.world.artifact(self.project).artifact_id,
             "{upload}": lambda: self._upload(path),
-            "{number}": lambda: "0",
+            "{number}": lambda: "1" if "revisions" in path else "0",
             "{path:path}": lambda: "predict.py",
-            "{deployment}": lambda: self.world.deployment(self.project).id,
+            "{deployment}": self._deployment,
         }
         if path.endswith("aliases/{alias}") and verb == "DELETE":
             path = path.replace("{model}", self._aliased()).replace("{artifact}", self._aliased_artifact())
@@ -271,6 +273,13 @@ class Scene:
         with self.world.platform.storage.write() as session:
             session.artifacts.put(session.artifacts.get(version.artifact_id).evolve(aliases={"champion": 1}))
         return str(version.artifact_id)
+
+    def _deployment(self) -> str:
+        """One with something to go back to."""
+        found = self.world.deployment(self.project)
+        update = DeploymentUpdate(deadline_seconds=5)
+        revisions.update(self.world.platform, self.world.admin, found.id, None, update)
+        return str(found.id)
 
     def _upload(self, path: str) -> str:
         """An upload of one part, which is there where the next step is to finish it."""
@@ -341,6 +350,8 @@ class Scene:
             "/artifacts/{artifact}/aliases/{alias}": {"version": 1},
             "/projects/{project}/uploads": {"digest": "ab" * 32, "size": 1 << 25},
             "/gc": {"dry_run": True},
+            "/deployments/{deployment}": {"public": True},
+            "/deployments/{deployment}/rollback": {},
             "/gateway/traffic": {"gateway": "g1"},
             "/runs": {"project": self.project.id},
             "/runs/{run}": {"description": "new"},

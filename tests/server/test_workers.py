@@ -21,8 +21,9 @@ from headway.server.actions.attempts import end_attempt
 from headway.server.context import Platform
 from headway.server.workers import progress
 from headway.server.workers.cleaning import CleaningWorker
-from headway.server.workers.deployments import STEADY, DeploymentWorker
+from headway.server.workers.deployments import DeploymentWorker
 from headway.server.workers.jobs import JobWorker, job_specs
+from headway.server.workers.rollout import STEADY
 
 
 class ScriptedEngine:
