@@ -199,7 +199,7 @@ class _Passing:
             self._respond(error_response(502, f"The model's program answered with the status {reply.status}."))
             return
         content_type, headers = "application/octet-stream", []
-        for name, value in reply.headers:
+        for name, value in reply.head.headers:
             if name == b"content-type":
                 content_type = value.decode("latin-1")
             elif name not in _NOT_RETURNED:
