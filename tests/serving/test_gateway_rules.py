@@ -19,12 +19,15 @@ from headway.serving.gateway.routes import Backend, Entry, Table
 from headway.serving.gateway.signals import Signal
 from headway.serving.gateway.targets import destination
 from headway.serving.gateway.traffic import Ledger
-from headway.serving.gateway.upstream import Reply
+from headway.serving.gateway.upstream import MANY_HEADS, KnownHeads, Reply, ReplyHead
+from headway.serving.http.heads import VOLATILE
 from headway.serving.http.messages import Request
 
 
 def request(*headers: tuple[bytes, bytes], target: str = "/model-serving/dep1:predict") -> Request:
-    return Request("POST", target, "1.1", list(headers), "127.0.0.1")
+    made = Request("POST", target, "1.1", list(headers), "127.0.0.1")
+    made.volatile = {name: value for name, value in headers if name in VOLATILE} or None
+    return made
 
 
 def table_of(*routes, changed=None):
@@ -178,9 +181,13 @@ def test_binary_requests_keep_the_headers_that_say_how_to_read_them():
 
 
 def test_a_replica_cannot_say_who_it_is_nor_set_cookies():
-    reply = Reply()
-    reply.status = 200
-    reply.headers = [(b"x-headway-replica", b"other"), (b"set-cookie", b"a=b"), (b"connection", b"x"), (b"x-own", b"1")]
+    reply = Reply(ReplyHead(200))
+    reply.head.headers = [
+        (b"x-headway-replica", b"other"),
+        (b"set-cookie", b"a=b"),
+        (b"connection", b"x"),
+        (b"x-own", b"1"),
+    ]
     own = (("X-Headway-Replica", "r1"),)
     assert build_response(reply, own, "id").headers == (("x-own", "1"), *own, ("X-Request-Id", "id"))
 
@@ -195,6 +202,36 @@ def test_metrics_text_escapes_labels_and_leaves_idle_deployments_out(tools):
     assert r'replica_requests_total{deployment="dep1",version="v1",replica="a\"b\\c\nd",code="200"} 1' in text
     assert 'headway_gateway_refused_total{code="400"} 2\n' in text
     assert "dep2" not in text
+
+
+def test_only_a_plain_head_of_an_answer_is_known_again():
+    plain = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+    heads, head = KnownHeads(), ReplyHead(200)
+    head.headers = [(b"content-length", b"2")]
+    assert heads.find(plain + b"{}") is None
+    heads.keep(plain + b"{}", head)
+    found = heads.find(plain + b"[]")
+    assert (found.status, found.body) == (200, b"[]")
+    for other in (
+        plain + b"[",
+        plain + b"[]x",
+        plain,
+        b"x" + plain + b"[]",
+        plain[:-2] + b"a: b\r\n\r\n[]",
+        b"",
+        b"\r\n\r\n",
+    ):
+        assert heads.find(other) is None
+    for name in (b"transfer-encoding", b"connection"):
+        odd = ReplyHead(200)
+        odd.headers = [(b"content-length", b"2"), (name, b"close")]
+        data = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n%b: close\r\n\r\n{}" % name
+        heads.keep(data, odd)
+        assert heads.find(data) is None
+    head.headers.append((b"date", b"0"))
+    for number in range(1000):
+        heads.keep(b"HTTP/1.1 200 OK\r\ndate: %d\r\ncontent-length: 2\r\n\r\n{}" % number, head)
+    assert len(heads._known) <= MANY_HEADS
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:80", "http://127.0.0.1:80", "http://127.0.0.1:80/"])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.serving.gateway.comparing import same_answer, same_value
-from headway.serving.gateway.upstream import Reply
+from headway.serving.gateway.upstream import Reply, ReplyHead
 
 json_values = st.recursive(
     st.none()
@@ -44,9 +44,7 @@ def test_kinds_of_values_are_told_apart():
 
 
 def reply(status, body):
-    made = Reply()
-    made.status, made.body = status, body
-    return made
+    return Reply(ReplyHead(status), body)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,36 +49,22 @@ class AccessLog:
         if self._path is None:
             return
         request, backend = relay.exchange.request, relay.backend
-        line = {
-            "time": time.time(),
-            "request_id": relay.number,
-            "peer": request.peer,
-            "method": request.method,
-            "path": request.path[:LONGEST_PATH],
-            "status": status,
-            "deployment": relay.entry.id,
-            "version": None if backend is None else backend.group.key,
-            "replica": None if backend is None else backend.id,
-            "seconds": round(seconds, 6),
-            "waited": None if backend is None else round(relay.sent_at - relay.started, 6),
-            "received": len(request.body),
-            "sent": size,
-        }
-        self._add(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        if backend is None:
+            who = '"version":null,"replica":null,"waited":null'
+        else:
+            who = f'{_who(backend.group.key, backend.id)},"waited":{max(relay.sent_at - relay.started, 0.0):.6f}'
+        asked = _asked(request.peer, request.method, request.path, relay.entry.id)
+        self._add(
+            f'{{"time":{time.time():.6f},"request_id":{_quoted(relay.number)},{asked},"status":{status},{who},'
+            f'"seconds":{max(seconds, 0.0):.6f},"received":{len(request.body)},"sent":{size}}}\n'.encode()
+        )
 
     def refused(self, request: Request, status: int, deployment: str | None) -> None:
         """A request was refused by its head."""
         if self._path is None:
             return
-        line = {
-            "time": time.time(),
-            "peer": request.peer,
-            "method": request.method,
-            "path": request.path[:LONGEST_PATH],
-            "status": status,
-            "deployment": deployment,
-        }
-        self._add(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        asked = _asked(request.peer, request.method, request.path, deployment or "")
+        self._add(f'{{"time":{time.time():.6f},{asked},"status":{status}}}\n'.encode())
 
     def _add(self, line: bytes) -> None:
         if self._size + len(line) > LARGEST_BUFFER:
@@ -135,3 +122,20 @@ class AccessLog:
             await self._writing
         if self._lines:
             await asyncio.to_thread(self._append, self._taken())
+
+
+def _quoted(text: str) -> str:
+    return orjson.dumps(text).decode()
+
+
+@lru_cache(maxsize=1024)
+def _asked(peer: str, method: str, path: str, deployment: str) -> str:
+    """What a client's requests have in common."""
+    values = {"peer": peer, "method": method, "path": path[:LONGEST_PATH], "deployment": deployment}
+    return orjson.dumps(values)[1:-1].decode()
+
+
+@lru_cache(maxsize=1024)
+def _who(version: str, replica: str) -> str:
+    """Who answers."""
+    return orjson.dumps({"version": version, "replica": replica})[1:-1].decode()

@@ -6,7 +6,7 @@ import itertools
 import re
 import secrets
 
-from headway.serving.gateway.upstream import Reply
+from headway.serving.gateway.upstream import Reply, ReplyHead
 from headway.serving.http.messages import Headers, Request, Response
 
 HOP_BY_HOP = frozenset(
@@ -36,7 +36,8 @@ _NOT_RETURNED = HOP_BY_HOP | {
     b"x-headway-replica",
     b"x-request-id",
 }
-_PLAIN_CONNECTION = (b"keep-alive", b"close")
+LONGEST_KEPT, MANY_KEPT = 1024, 1024
+"""Bytes of the headers of one request whose translation is kept, and of how many."""
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _SECONDS = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
 
@@ -46,9 +47,10 @@ _numbers = itertools.count(1)
 
 def request_id(request: Request) -> str:
     """The client's id, if it is one and fit to be written into a log; else a new one, unlike all others."""
-    given = request.values(b"x-request-id")
-    if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
-        return given[0].decode("ascii")
+    if request.volatile is not None:
+        given = request.values(b"x-request-id")
+        if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
+            return given[0].decode("ascii")
     return f"{_process}-{next(_numbers):x}"
 
 
@@ -58,7 +60,7 @@ def wanted_seconds(request: Request) -> float | None:
     Raises:
         ValueError: It is no number of seconds above 0.
     """
-    given = request.values(b"x-request-timeout")
+    given = request.values(b"x-request-timeout") if request.volatile is not None else ()
     if not given:
         return None
     if len(given) != 1 or not _SECONDS.fullmatch(given[0]) or not float(given[0]) > 0:
@@ -78,39 +80,63 @@ def build_message(request: Request, host: bytes, path: str, number: str, left: f
     # A HEAD is asked for as a GET: the answer's body is left out when it is written to the client.
     method = "POST" if request.method == "POST" else "GET"
     target = f"{path}?{request.query}" if request.query else path
-    head = f"{method} {target} HTTP/1.1\r\nhost: ".encode("latin-1")
-    left = max(left, 0.001)
-    own = f"x-request-id: {number}\r\nx-request-timeout: {left:.3f}\r\ncontent-length: {len(request.body)}\r\n\r\n"
-    parts = [head, host, b"\r\n", *_forwarded(request), own.encode("ascii"), request.body]
-    return b"".join(parts)
+    body = request.body
+    own = (
+        f"{method} {target} HTTP/1.1\r\nx-request-id: {number}\r\nx-request-timeout: {max(left, 0.001):.3f}\r\n"
+        f"content-length: {len(body)}\r\nhost: "
+    )
+    return b"%b%b\r\n%b\r\n%b" % (own.encode("latin-1"), host, forwarded(request), body)
 
 
-def _forwarded(request: Request) -> list[bytes]:
-    lines, named = [], None
-    for name, value in request.headers:
-        if name in _NOT_FORWARDED:
-            if name == b"connection" and value.lower() not in _PLAIN_CONNECTION:
-                named = True
-        elif b"_" not in name or name.replace(b"_", b"-") not in _NOT_FORWARDED:
-            lines.append(b"%b: %b\r\n" % (name, value))
-    return _unnamed(request, lines) if named else lines
+_forwarded: dict[tuple[tuple[bytes, bytes], ...], bytes] = {}
+"""What becomes of the headers of a request: a client sends the same ones over and over."""
 
 
-def _unnamed(request: Request, lines: list[bytes]) -> list[bytes]:
-    """Without the headers that ``Connection`` says are for this hop."""
-    named = {word.strip().lower() for value in request.values(b"connection") for word in value.split(b",")}
-    return [line for line in lines if line.partition(b":")[0] not in named]
+def forwarded(request: Request) -> bytes:
+    """The headers that are passed on, as lines."""
+    headers = request.headers
+    # What differs in every request stands at the end of them, and is not passed on as it is.
+    known = tuple(headers if request.volatile is None else [pair for pair in headers if pair[0] not in _OWN])
+    lines = _forwarded.get(known)
+    if lines is None:
+        lines = _lines(request)
+        if len(lines) <= LONGEST_KEPT:
+            if len(_forwarded) >= MANY_KEPT:
+                _forwarded.clear()
+            _forwarded[known] = lines
+    return lines
+
+
+def _lines(request: Request) -> bytes:
+    named = _for_this_hop(request)
+    return b"".join(
+        b"%b: %b\r\n" % (name, value)
+        for name, value in request.headers
+        if name not in _NOT_FORWARDED and name not in named and name.replace(b"_", b"-") not in _NOT_FORWARDED
+    )
+
+
+def _for_this_hop(request: Request) -> set[bytes]:
+    """The headers that ``Connection`` names."""
+    return {word.strip().lower() for value in request.values(b"connection") for word in value.split(b",")}
 
 
 def build_response(reply: Reply, own: Headers, number: str) -> Response:
     """The replica's answer for the client, with who gave it."""
+    head = reply.head
+    if head.returned is None:
+        head.content_type, head.returned = _returned(head)
+    headers = (*head.returned, *own, ("X-Request-Id", number))
+    return Response(head.status, reply.body, content_type=head.content_type, headers=headers)
+
+
+def _returned(head: ReplyHead) -> tuple[str, Headers]:
+    """The content type, and the other headers that are passed on."""
     content_type = "application/octet-stream"
     headers = []
-    for name, value in reply.headers:
+    for name, value in head.headers:
         if name == b"content-type":
             content_type = value.decode("latin-1")
         elif name not in _NOT_RETURNED:
             headers.append((name.decode("latin-1"), value.decode("latin-1")))
-    return Response(
-        reply.status, reply.body, content_type=content_type, headers=(*headers, *own, ("X-Request-Id", number))
-    )
+    return content_type, tuple(headers)

@@ -38,11 +38,13 @@ class Totals:
 class Cell(Totals):
     """One window of one meter."""
 
-    __slots__ = ("busy_seconds", "changed", "key", "start")
+    __slots__ = ("busy_seconds", "changed", "ends", "key", "start")
 
     def __init__(self, key: tuple[str, str, str], start: int) -> None:
         super().__init__()
         self.key, self.start = key, start
+        self.ends = 0.0
+        """When the window is over, on the loop's clock."""
         self.busy_seconds = 0.0
         self.changed = False
         """Whether it waits to be reported."""
@@ -92,6 +94,7 @@ class Meter:
 
     def observe(self, code: int, seconds: float, now: float) -> None:
         """One was answered with ``code`` after ``seconds``."""
+        self._settle(now)
         cell = self.present(now)
         cell.codes[code] = cell.codes.get(code, 0) + 1
         bucket = bucket_of(seconds)
@@ -100,16 +103,20 @@ class Meter:
 
     def present(self, now: float) -> Cell:
         """The cell of the window in which ``now`` lies, to be changed."""
-        start = self._ledger.window(now)
         cell = self._cell
-        if cell is None or cell.start != start:
-            if cell is not None:
-                self._fold(cell)
-            cell = self._cell = Cell(self.key, start)
+        if cell is None or now >= cell.ends:  # a moment before its window is one that was read a moment ago
+            cell = self._turn(now)
         if not cell.changed:
             cell.changed = True
             self._ledger.changed.append(cell)
         return cell
+
+    def _turn(self, now: float) -> Cell:
+        if self._cell is not None:
+            self._fold(self._cell)
+        self._cell = Cell(self.key, self._ledger.window(now))
+        self._cell.ends = self._ledger.end_of_window(now)
+        return self._cell
 
     def settle(self, now: float) -> None:
         """Count what is in flight up to ``now``."""
@@ -120,10 +127,11 @@ class Meter:
         if self.in_flight:
             since = self._since
             while now > since:
-                until = min(now, self._ledger.end_of_window(since))
-                self.present(since).busy_seconds += self.in_flight * (until - since)
+                cell = self.present(since)
+                until = min(now, cell.ends)
+                cell.busy_seconds += self.in_flight * (until - since)
                 since = until
-        self._since = now
+        self._since = max(self._since, now)
 
     def _fold(self, cell: Cell) -> None:
         self._folded.add(cell)
