@@ -368,6 +368,23 @@ def test_no_more_wait_than_are_bounded():
     run(scene)
 
 
+def test_one_that_cannot_be_told_keeps_nobody_from_their_answer(caplog):
+    class Deaf(Item):
+        def finish(self, result: Any) -> None:
+            raise RuntimeError("cannot hear")
+
+    async def scene() -> None:
+        batcher = batcher_of(Doubling())
+        deaf, other = Deaf({"x": np.ones((1, 1))}, 1, ("x", 1)), row_item(2.0)
+        batcher.submit(deaf)
+        batcher.submit(other)
+        assert (await other.outcome)["y"] == [[4.0]]
+        assert batcher.waiting == 0
+
+    run(scene)
+    assert "could not be told" in caplog.text
+
+
 def test_what_is_thrown_at_the_boundary_is_the_callers_error_and_the_rest_goes_on():
     class Throwing(Doubling):
         def predict(self, inputs: Any) -> Any:

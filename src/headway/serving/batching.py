@@ -218,10 +218,13 @@ class Batcher:
     def _deliver(self, batch: list[Item], outcomes: list[Outcome]) -> None:
         self.waiting -= len(batch)
         for item, (result, error) in zip(batch, outcomes, strict=True):
-            if error is None:
-                item.finish(result)
-            else:
-                item.fail(error)
+            try:
+                if error is None:
+                    item.finish(result)
+                else:
+                    item.fail(error)
+            except Exception:  # one that cannot be told must not keep the others from their answers
+                log.exception("The outcome of a prediction could not be told")
 
 
 def _rows_of(batch: Iterable[Item]) -> int:

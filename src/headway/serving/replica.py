@@ -175,7 +175,7 @@ class Replica:
             if request.volatile is not None:
                 prediction.limit(_seconds_of(request))
             call = wire.read(model, request, target)
-        except BadRequestError as error:
+        except Exception as error:  # noqa: BLE001  # what a client may send is open
             _refuse(prediction, error)
             return
         prediction.call, prediction.wire = call, call.wire or wire
@@ -193,11 +193,8 @@ class Replica:
             return wire.read(model, request, target)
 
         def done(call: Call, error: BaseException | None) -> None:
-            if isinstance(error, BadRequestError):
+            if error is not None:
                 _refuse(prediction, error)
-            elif error is not None:
-                log.error("A request could not be read", exc_info=error)
-                prediction.refuse(500, "Internal error; the log has the details.")
             else:
                 prediction.call, prediction.wire = call, call.wire or wire
                 batcher.submit(prediction)
@@ -238,9 +235,14 @@ class Described:
         self.metadata: Mapping[str, Any] = {**model.metadata, "execution": execution}
 
 
-def _refuse(prediction: Prediction, error: BadRequestError) -> None:
-    prediction.wire = error.wire or prediction.wire
-    prediction.refuse(error.status, str(error))
+def _refuse(prediction: Prediction, error: BaseException) -> None:
+    """Answer a request that could not be read; unless the error says so, that is a fault of ours."""
+    if isinstance(error, BadRequestError):
+        prediction.wire = error.wire or prediction.wire
+        prediction.refuse(error.status, str(error))
+    else:
+        log.error("A request could not be read", exc_info=error)
+        prediction.refuse(500, "Internal error; the log has the details.")
 
 
 def _seconds_of(request: Request) -> float | None:
