@@ -219,6 +219,14 @@ def replica_server(model: Path, rows: list[Row], home: Path) -> Any:
     return answering("headway", [*command, "--port", str(port)], port, [as_instances(row) for row in rows], path, home)
 
 
+def sketched_gateway(replica: Server, rows: list[Row], home: Path) -> Any:
+    """A context manager of the least that a gateway can be, before a replica."""
+    port = free_port()
+    command = [sys.executable, "-m", "serving.peers.sketch_gateway", replica.address.rpartition(":")[2], str(port)]
+    path = "/model-serving/bench:predict"
+    return answering("sketch gateway", command, port, [as_instances(row) for row in rows], path, home)
+
+
 def gateway_server(routes: list[Route], paths: list[str], rows: list[Row], home: Path) -> Any:
     """A context manager of a gateway with these routes from its file, without a server; requests go to ``paths`` in turn."""
     port = free_port()

@@ -21,6 +21,7 @@ from serving.contenders import (
     peer_server,
     replica_server,
     route,
+    sketched_gateway,
 )
 
 CONNECTIONS = (1, 8, 64)
@@ -67,6 +68,7 @@ class Rounds:
             self._light[f"headway gateway + {count}"] = stack.enter_context(
                 gateway_server(routes, [PATH.format("bench")], self.rows, self.home)
             )
+        self._light["sketch gateway + 1"] = stack.enter_context(sketched_gateway(replicas[0], self.rows, self.home))
         for name, peer in peers.items():
             if peer.heavy:
                 self._heavy[name] = peer
