@@ -111,7 +111,7 @@ def _converters(spec: TensorSpec, *, missing: bool) -> tuple[Leaf, Quick]:
         return _any_number, lambda items: _quick_floats(items, WORDS_AND_GAPS, math.inf, _NUMBERS | {bool})
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
-        largest = float(np.finfo(dtype).max)
+        largest = _largest(dtype)
         words = WORDS_AND_GAPS if missing else WORDS
         return (
             lambda value: _float(value, spec.dtype, largest, missing=missing),
@@ -132,6 +132,15 @@ def _converters(spec: TensorSpec, *, missing: bool) -> tuple[Leaf, Quick]:
     raise BadRequestError(f"input {spec.name!r} has the type {spec.dtype}, for which JSON has no values")
 
 
+def _largest(dtype: np.dtype[Any]) -> float:
+    """The largest number that does not become infinite when it is rounded to a float of this type."""
+    bounds = np.finfo(dtype)
+    if dtype.itemsize >= np.dtype(np.float64).itemsize:
+        return LARGEST
+    half_a_step = 2.0 ** (bounds.maxexp - 2 - bounds.nmant)
+    return math.nextafter(float(bounds.max) + half_a_step, 0.0)
+
+
 _NUMBERS = frozenset({int, float})
 _FLOATS = frozenset({float})
 
@@ -147,7 +156,8 @@ def _quick_floats(
         return None
     if found == _FLOATS and largest >= LARGEST:
         return items
-    if items and -largest <= min(items) and max(items) <= min(largest, LARGEST):
+    finite = min(largest, LARGEST)
+    if items and -finite <= min(items) and max(items) <= finite:
         return items
     return items if _within(items, largest) else None
 
