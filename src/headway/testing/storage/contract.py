@@ -9,6 +9,7 @@ from headway.testing.storage.leases import LeaseContract
 from headway.testing.storage.lists import ListContract
 from headway.testing.storage.lookups import LookupContract
 from headway.testing.storage.records import RecordContract
+from headway.testing.storage.revisions import RevisionContract
 from headway.testing.storage.search import SearchContract
 from headway.testing.storage.sessions import SessionContract
 from headway.testing.storage.text import TextContract
@@ -29,6 +30,7 @@ class StorageContract(
     SearchContract,
     ArtifactContract,
     BlobIndexContract,
+    RevisionContract,
     TrafficContract,
 ):
     """Subclass it, and override the fixtures ``storage`` and, where several servers may share a database, ``peer``."""
