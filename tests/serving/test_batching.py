@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.serving.batching import MAX_WAITING, Batcher
-from headway.serving.pace import FAST, SLOW, Pace
+from headway.serving.pace import FAST, SLOW, Pace, Stopwatch
 from headway.serving.protocols.base import Call
 from headway.serving.runtimes.base import Signature, TensorSpec
+from headway.serving.warming import warm
 from headway.serving.worker import ModelWorker
 
 SECONDS = 30.0
@@ -267,6 +268,22 @@ def test_while_the_thread_works_calls_gather_and_those_nobody_wants_are_dropped(
     run(scene)
 
 
+def test_a_stopwatch_counts_waiting_and_not_what_others_used_of_the_processor():
+    waited, ended = threading.Event(), []
+
+    def wait() -> None:
+        watch = Stopwatch()
+        waited.wait(0.05)
+        ended.append(watch.seconds())
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    thread.join(SECONDS)
+    assert ended[0] >= 0.05
+    watch = Stopwatch()
+    assert 0.0 <= watch.seconds() < 1.0
+
+
 def test_a_pinned_model_is_never_called_on_the_loop():
     async def scene() -> None:
         model = Doubling()
@@ -312,6 +329,38 @@ def test_a_quick_model_comes_to_the_loop_a_slow_one_leaves_it_and_one_stall_move
         assert {await predicted_on() for _ in range(50)} == {"loop"}
 
     run(scene)
+
+
+def test_a_model_that_was_warmed_is_known_before_anybody_asks():
+    model, pace = Doubling(), Pace(pinned=False)
+    model.signature = Signature((TensorSpec("x", "float32", (None, 3)),))
+    warm(model, pace)
+    assert {asked.shape for asked in model.asked} == {(1, 3)}
+    assert {asked.dtype for asked in model.asked} == {np.dtype("float32")}
+    pace.observe(1, 0.0)
+    assert pace.choose(1) == "loop"
+
+
+def test_a_model_that_cannot_take_zeros_or_says_not_what_it_takes_is_left_alone():
+    class Choosy(Doubling):
+        def predict(self, inputs: Any) -> Any:
+            self.asked.append(inputs["x"])
+            raise KeyError("no zeros")
+
+    choosy, pace = Choosy(), Pace(pinned=False)
+    choosy.signature = Signature((TensorSpec("x", "float64", (None, 2)),))
+    warm(choosy, pace)
+    assert len(choosy.asked) == 1
+    assert pace.choose(1) == "thread"
+    for spec in (
+        TensorSpec("x", "object", (None, 2)),
+        TensorSpec("x", "float64", (None, None)),
+        TensorSpec("x", "", None),
+    ):
+        open_model = Doubling()
+        open_model.signature = Signature((spec,))
+        warm(open_model, pace)
+        assert open_model.asked == []
 
 
 def test_many_rows_are_not_tried_on_the_loop_because_one_was_quick():
