@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from headway.errors import ModelLoadError
@@ -197,6 +201,21 @@ def test_weights_are_found_wherever_a_tensor_can_be(tmp_path):
     graph = helper.make_graph([branch], "graph", [], [value("y", [3])], [outside("in/a/graph")])
     (tmp_path / "m.onnx").write_bytes(helper.make_model(graph, functions=[function]).SerializeToString())
     assert external_files(tmp_path / "m.onnx") == ["in/a/branch", "in/a/function", "in/a/graph"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200), st.integers(0, 400), st.integers(0, 60))
+def test_whatever_the_bytes_are_they_are_looked_through_or_called_damaged(noise, place, removed):
+    whole = linear().SerializeToString()
+    place = min(place, len(whole))
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "m.onnx"
+        path.write_bytes(whole[:place] + noise + whole[place + removed :])
+        try:
+            found = external_files(path)
+        except ValueError:
+            return
+        assert all(isinstance(location, str) for location in found)
 
 
 class Harmful:

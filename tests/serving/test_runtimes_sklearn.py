@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
 import warnings
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -178,7 +181,7 @@ def test_a_model_that_chooses_columns_by_name_gets_a_data_frame():
     chosen = ColumnTransformer([("city", OneHotEncoder(), ["city"]), ("heat", StandardScaler(), ["heat"])])
     estimator = make_pipeline(chosen, LogisticRegression()).fit(frame, [0, 1, 1, 0])
     model = SklearnModel(estimator)
-    assert model.signature.inputs == (TensorSpec("inputs", "object", (None, 2), ("city", "heat")),)
+    assert model.signature.inputs == (TensorSpec("inputs", "object", (None, 2), ("city", "heat"), mixed=True),)
     rows = np.array([["Rome", 5.5], ["Oslo", 0.5]], dtype=object)
     answer = model.predict({"inputs": rows})
     assert answer["classes"].tolist() == [1, 0]
@@ -189,7 +192,7 @@ def test_a_model_that_chooses_columns_by_name_gets_a_data_frame():
 def test_a_model_of_categories_takes_texts():
     rows = np.array([["Oslo", "wet"], ["Rome", "dry"]], dtype=object)
     model = SklearnModel(make_pipeline(OneHotEncoder(), LogisticRegression()).fit(rows, ["cold", "warm"]))
-    assert model.signature.inputs == (TensorSpec("inputs", "object", (None, 2)),)
+    assert model.signature.inputs == (TensorSpec("inputs", "object", (None, 2), mixed=True),)
     assert model.predict({"inputs": rows})["classes"].tolist() == ["cold", "warm"]
 
 
@@ -208,6 +211,56 @@ def test_a_sparse_answer_is_an_array():
 def test_untrusted_types_are_named_and_not_loaded(tmp_path):
     save(tmp_path, make_pipeline(FunctionTransformer(save), LogisticRegression().fit(X, Y)))
     with pytest.raises(ModelLoadError, match=r"not trusted: .*save"):
+        load_model(tmp_path)
+
+
+class Harmful:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def rezipped(content, schema):
+    """The archive with another description of what is in it."""
+    found = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(found, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, schema if name == "schema.json" else old.read(name))
+    return found.getvalue()
+
+
+def test_files_that_are_no_skops_archives_are_refused_with_the_reason(tmp_path):
+    save(tmp_path, LogisticRegression().fit(X, Y))
+    good = (tmp_path / "model.skops").read_bytes()
+    files = {
+        "a pickle": pickle.dumps(Harmful(tmp_path / "owned")),
+        "an old pickle": pickle.dumps(Harmful(tmp_path / "owned"), protocol=0),
+        "nothing": b"",
+        "text": b"not a model",
+        "half of one": good[: len(good) // 2],
+        "no description": rezipped(good, b""),
+        "another description": rezipped(
+            good, b'{"__class__": "system", "__module__": "os", "__loader__": "FunctionNode"}'
+        ),
+        "a tree of nothing": rezipped(good, b'{"__class__": "Tree", "__module__": "sklearn.tree._tree"}'),
+        "a description of nothing": rezipped(good, b"[]"),
+    }
+    for name, content in files.items():
+        (tmp_path / "model.skops").write_bytes(content)
+        with pytest.raises(ModelLoadError, match=r"model\.skops") as caught:
+            load_model(tmp_path)
+        assert "\n" not in str(caught.value), name
+    assert not (tmp_path / "owned").exists()
+
+
+def test_an_archive_that_unpacks_to_far_more_than_it_is_is_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.skops", "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("schema.json", "w", force_zip64=True) as member:
+            for _ in range(200):
+                member.write(bytes(1 << 20))
+    with pytest.raises(ModelLoadError, match="would unpack"):
         load_model(tmp_path)
 
 

@@ -15,7 +15,9 @@ from sklearn.base import is_classifier
 from headway.errors import ModelLoadError
 from headway.serving.runtimes.base import Arrays, Signature, TensorSpec
 from headway.serving.runtimes.files import the_model_file
+from headway.serving.runtimes.reading import reading, refuse_pickle
 from headway.serving.runtimes.sklearn_inputs import INPUT, as_estimator_takes_it, input_spec
+from headway.serving.runtimes.zips import check_archive
 
 PREFERRED_FILE = "model.skops"
 TRUSTED = ("sklearn.tree._tree.Tree",)
@@ -44,29 +46,23 @@ class SklearnRuntime:
 
     def load(self, model_dir: Path) -> SklearnModel:
         path = the_model_file(model_dir, ("*.skops",), PREFERRED_FILE)
+        refuse_pickle(path)
+        check_archive(path)
         untrusted = _untrusted(path)
         if untrusted:
             raise ModelLoadError(
                 f"{path.name} holds types that are not trusted: {', '.join(untrusted)}.",
                 hint="Save the model without them, or serve it through a predict.py that trusts them.",
             )
-        try:
+        with reading(path, "skops"):
             estimator = skops.io.load(path, trusted=list(TRUSTED))
-        except Exception as error:  # the file is a peer's: whatever goes wrong in it is the reason
-            raise _unreadable(path, error) from error
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         return SklearnModel(estimator)
 
 
 def _untrusted(path: Path) -> list[str]:
-    try:
+    with reading(path, "skops"):
         return sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
-    except Exception as error:  # as above
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> ModelLoadError:
-    return ModelLoadError(f"{path.name} could not be read by skops: {type(error).__name__}: {error}")
 
 
 class SklearnModel:
