@@ -82,6 +82,66 @@ def test_show_is_the_page_of_truth(project: str, headway: Run) -> None:
     assert "double:v1" in ok(headway("deploy", "list"))
 
 
+SLOW_START = """
+import os, time
+while not os.path.exists({gate!r}):
+    time.sleep(0.05)
+class Predictor:
+    def predict(self, inputs):
+        return [3 * value for value in inputs]
+"""
+
+
+def test_a_new_version_comes_up_beside_the_old_one(
+    project: str, headway: Run, tmp_path: Path, logged_in: ServerProcess
+) -> None:
+    def answer() -> list[int]:
+        found: list[int] = json.loads(ok(headway("predict", "d", "--data", '{"instances": [1]}')))["predictions"]
+        return found
+
+    def register(text: str) -> None:
+        (tmp_path / "double" / "predict.py").write_text(text)
+        ok(headway("model", "register", "double", "double"))
+
+    gate = tmp_path / "gate"
+    ok(headway("deploy", "create", "d", "--model", "double", *WAIT))
+    register(SLOW_START.format(gate=str(gate)))
+    assert "revision 2 pending" in ok(headway("deploy", "update", "d", "--traffic", "v1=75,v2=25"))
+    late = headway("deploy", "update", "d", "--traffic", "v1=50,v2=50", "--wait", "--timeout", "0.5")
+    assert (late.returncode, "Revision 3" in late.stderr) == (5, True), late.stderr
+    found = json.loads(ok(headway("deploy", "show", "d", "--json")))
+    assert (found["revision"], found["pending"], found["pending_revision"]["state"]) == (1, 3, "pending")
+    assert "3: double:v1 50%, double:v2 50%" in ok(headway("deploy", "show", "d"))
+    assert answer() == [2]
+
+    gate.touch()
+    with Client(logged_in.url, logged_in.token, project=project) as client:
+        assert client.deployments.wait("d", revision=3, timeout=90).revision == 3
+    changed = json.loads(ok(headway("deploy", "update", "d", "--model", "double:v2", *WAIT, "--json")))
+    assert (changed["revision"], [version["version"] for version in changed["versions"]]) == (4, [2])
+    assert answer() == [3]
+
+    register("raise RuntimeError('no such weights')")
+    broken = headway("deploy", "update", "d", "--model", "double:v3", *WAIT)
+    assert broken.returncode == 1
+    assert "Revision 5 of deployment 'd' failed" in broken.stderr
+    assert "no such weights" in broken.stderr
+    assert "Revision 4 still has the traffic" in broken.stderr
+    assert answer() == [3]
+
+    assert "revision 6 live: double:v1" in ok(headway("deploy", "rollback", "d", "--to", "1", *WAIT))
+    assert answer() == [2]
+    history = json.loads(ok(headway("deploy", "revisions", "d", "--json")))["items"]
+    assert [(each["number"], each["state"]) for each in history][:3] == [
+        (6, "live"),
+        (5, "failed"),
+        (4, "rolled_back"),
+    ]
+    assert "double:v1 75%, double:v2 25%" in ok(headway("deploy", "revisions", "d"))
+    gone = headway("deploy", "rollback", "d", "--to", "99")
+    assert (gone.returncode, gone.stdout) == (4, ""), gone.stderr
+
+
 def test_bench_counts_every_request_and_is_kept_as_a_run(
     project: str, headway: Run, logged_in: ServerProcess, tmp_path: Path
 ) -> None:
