@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Protocol
 
 TICK_SECONDS = 0.02
@@ -25,7 +26,7 @@ class Deadlines:
         self._next = 0
 
     def add(self, thing: Dated, moment: float) -> int:
-        """Have ``thing`` expire at ``moment`` of the loop's clock; answers what :meth:`remove` wants to know."""
+        """Have ``thing`` expire at ``moment`` of the monotonic clock; answers what :meth:`remove` wants to know."""
         tick = max(int(moment / TICK_SECONDS) + 1, self._next)
         things = self._ticks.get(tick)
         if things is None:
@@ -43,13 +44,13 @@ class Deadlines:
             things.discard(thing)
 
     def _plan(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._next = int(loop.time() / TICK_SECONDS) + 1
-        self._timer = loop.call_at(self._next * TICK_SECONDS, self._turn)
+        now = monotonic()
+        self._next = int(now / TICK_SECONDS) + 1
+        self._timer = asyncio.get_running_loop().call_later(self._next * TICK_SECONDS - now, self._turn)
 
     def _turn(self) -> None:
         self._timer = None
-        present = int(asyncio.get_running_loop().time() / TICK_SECONDS)
+        present = int(monotonic() / TICK_SECONDS)
         for tick in [each for each in self._ticks if each <= present]:
             for thing in list(self._ticks.pop(tick)):
                 thing.expire()

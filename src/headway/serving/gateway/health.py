@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any
 
 from headway.serving.gateway.routes import Backend, Entry
@@ -64,7 +65,7 @@ class HealthKeeper:
         finally:
             backend.probing = False
         if problem is None:
-            backend.heard_at = asyncio.get_running_loop().time()
+            backend.heard_at = monotonic()
         else:
             self.failed(backend, UpstreamError(f"it is late, and its health path fails: {problem}"))
 
@@ -74,7 +75,7 @@ class HealthKeeper:
             if await health_problem(backend) is None:
                 log.warning("Replica %s of %s is back", backend.id, backend.group.entry.id)
                 backend.available = True
-                backend.heard_at = asyncio.get_running_loop().time()
+                backend.heard_at = monotonic()
                 self._changed(backend.group.entry)
                 return
             await asyncio.sleep(pause)
@@ -107,7 +108,7 @@ async def health_problem(backend: Backend) -> str | None:
     pool = ConnectionPool(backend.pool.host, backend.pool.port)
     answer = _Answer()
     message = b"GET /health HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % backend.host
-    pool.send(message, answer, asyncio.get_running_loop().time())
+    pool.send(message, answer, monotonic())
     try:
         reply = await asyncio.wait_for(answer.reply, PROBE_SECONDS)
     except asyncio.TimeoutError:

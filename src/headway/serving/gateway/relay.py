@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from headway.serving.gateway.balancer import less_loaded, stick
@@ -47,7 +47,7 @@ class Relay:
     def __init__(self, relays: Relays, entry: Entry, destination: Destination, exchange: Exchange) -> None:
         self.relays, self.entry, self.destination, self.exchange = relays, entry, destination, exchange
         self.number = request_id(exchange.request)
-        self.started = self.deadline = self.sent_at = asyncio.get_running_loop().time()
+        self.started = self.deadline = self.sent_at = monotonic()
         self.tick = 0
         self.backend: Backend | None = None
         """Who was asked last."""
@@ -144,7 +144,7 @@ class Relay:
         """The replica answered."""
         backend = self.backend
         assert backend is not None
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         backend.heard_at = now
         self.relays.ended(backend, self, now)
         response = build_response(reply, backend.headers, self.number)
@@ -158,7 +158,7 @@ class Relay:
         """The replica did not."""
         backend = self.backend
         assert backend is not None
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         self.relays.ended(backend, self, now)
         if isinstance(error, GarbageError):
             self.relays.health.suspect(backend)
@@ -178,7 +178,7 @@ class Relay:
         if not waited:
             assert backend is not None
             self.finish(504, "The replica did not answer in time.")
-            self.relays.freed(backend.group, asyncio.get_running_loop().time())
+            self.relays.freed(backend.group, monotonic())
         elif self.entry.stopped:
             self.finish(503, "This deployment is stopped.", 10)
         elif any(group.available for group in self.entry.groups):
@@ -189,9 +189,9 @@ class Relay:
     def leave(self) -> None:
         """The client has left."""
         backend = self._withdraw()
-        self._close(CLIENT_LEFT, 0, asyncio.get_running_loop().time())
+        self._close(CLIENT_LEFT, 0, monotonic())
         if backend is not None:
-            self.relays.freed(backend.group, asyncio.get_running_loop().time())
+            self.relays.freed(backend.group, monotonic())
 
     def _withdraw(self) -> Backend | None:
         """Wait no more, here or for a replica; answers the replica that worked on it."""
@@ -201,12 +201,12 @@ class Relay:
         if self.handle is None or self.backend is None:
             return None
         self.handle.break_off()
-        self.relays.ended(self.backend, self, asyncio.get_running_loop().time())
+        self.relays.ended(self.backend, self, monotonic())
         return self.backend
 
     def finish(self, status: int, text: str, retry: int | None = None) -> None:
         """Answer without a replica's answer."""
-        self._answer(self._problem(status, text, retry), asyncio.get_running_loop().time())
+        self._answer(self._problem(status, text, retry), monotonic())
 
     def _answer(self, response: Response, now: float) -> None:
         self.exchange.respond(response)

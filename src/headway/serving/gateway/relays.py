@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from headway.serving.gateway.accesslog import AccessLog
@@ -78,7 +79,7 @@ class Relays:
         entry.refresh()
         if not entry.held:
             return
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         ended = entry.gone or entry.stopped
         lines = [entry.unplaced, *(group.waiting for group in entry.groups if ended or not group.available)]
         movers = sorted((relay for line in lines for relay in line), key=lambda relay: relay.started)
@@ -134,7 +135,7 @@ class Relays:
 
     def _look(self) -> None:
         self._timer = None
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         for backend in self.busy:
             self.health.look(backend, now)
         if self.busy:
@@ -142,7 +143,7 @@ class Relays:
 
     def settle(self) -> None:
         """Count what is in flight up to now."""
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         for backend in self.busy | self.shadows.busy:
             backend.meter.settle(now)
 

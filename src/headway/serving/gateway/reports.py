@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -85,7 +86,7 @@ class Reporter:
                 await self._send(client, cells, waiting)
             except (httpx.HTTPError, httpx.InvalidURL, LinkError, ValueError) as error:
                 self._ledger.put_back(cells)
-                self._ledger.forget_old(asyncio.get_running_loop().time())
+                self._ledger.forget_old(monotonic())
                 self._fail(error)
                 return
             except asyncio.CancelledError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from headway.serving.gateway.balancer import less_loaded
@@ -54,7 +54,7 @@ class Copy:
         backend.pool.send(message, self, now)
 
     def replied(self, reply: Reply) -> None:
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         equal = same_answer(self.given, reply)
         cell = self._end(reply.status, now).meter.present(now)
         if equal:
@@ -76,7 +76,7 @@ class Copy:
         self.shadows.health.suspect(self._lost(504))
 
     def _lost(self, code: int) -> Backend:
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         backend = self._end(code, now)
         backend.meter.present(now).shadow_failed += 1
         self.shadows.ended(self, now)

@@ -44,7 +44,7 @@ class Cell(Totals):
         super().__init__()
         self.key, self.start = key, start
         self.ends = 0.0
-        """When the window is over, on the loop's clock."""
+        """When the window is over, on the monotonic clock."""
         self.busy_seconds = 0.0
         self.changed = False
         """Whether it waits to be reported."""
@@ -83,7 +83,7 @@ class Meter:
         self._cell: Cell | None = None
 
     def begin(self, now: float) -> None:
-        """A request is in flight from ``now`` (the loop's clock) on."""
+        """A request is in flight from ``now`` (the monotonic clock) on."""
         self._settle(now)
         self.in_flight += 1
 
@@ -165,7 +165,7 @@ class Ledger:
         self._offset = time.time() - time.monotonic()
 
     def window(self, now: float) -> int:
-        """The first second since 1970 of the window in which ``now`` of the loop's clock lies."""
+        """The first second since 1970 of the window in which ``now`` of the monotonic clock lies."""
         return int((now + self._offset) // WINDOW_SECONDS) * WINDOW_SECONDS
 
     def end_of_window(self, now: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+from time import monotonic
 from typing import Protocol, cast
 
 import httptools
@@ -274,7 +275,7 @@ class ConnectionPool:
         self._closed = False
 
     def send(self, data: bytes, waiter: Waiter, now: float) -> None:
-        """Send one request; ``waiter`` hears of its answer or end. ``now`` is the loop's clock.
+        """Send one request; ``waiter`` hears of its answer or end. ``now`` is the monotonic clock.
 
         A kept connection that the replica has closed is never written to, so that :class:`BrokenError` always means
         that the request was sent. A replica that ends in the microseconds between that look and its reading of
@@ -302,7 +303,7 @@ class ConnectionPool:
         if self._closed or not connection.reusable or len(self._idle) >= MAX_IDLE:
             connection.close()
             return
-        connection.idle_since = asyncio.get_running_loop().time()
+        connection.idle_since = monotonic()
         self._idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
@@ -315,11 +316,6 @@ class ConnectionPool:
         for connection in list(self._idle):
             connection.close()
         self._idle.clear()
-
-    def sweep(self, now: float) -> None:
-        """Close the connections that have not been used for long."""
-        while self._idle and now - self._idle[0].idle_since >= IDLE_SECONDS:
-            self._idle.pop(0).close()
 
     def close(self) -> None:
         """Close idle connections now, the others when their answer has come."""
