@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.domain.latency import LAST_BUCKET, SMALLEST, Counts, bucket_of, merged, quantile, upper_bound
+
+quick = settings(deadline=None, database=None)
 
 GROWTH = 2 ** (1 / 8)
 """How much wider each bucket is than the one before: what a quantile may be too large by."""
@@ -22,6 +24,7 @@ def counted(values: list[float]) -> dict[int, int]:
     return merged({bucket_of(value): 1} for value in values)
 
 
+@quick
 @given(st.lists(latencies, min_size=1, max_size=200), st.floats(0, 1))
 def test_a_quantile_is_never_below_the_true_one_and_at_most_nine_percent_above(
     values: list[float], share: float
@@ -33,6 +36,7 @@ def test_a_quantile_is_never_below_the_true_one_and_at_most_nine_percent_above(
     assert GROWTH < 1.091
 
 
+@quick
 @given(latencies)
 def test_a_latency_lies_within_its_bucket(seconds: float) -> None:
     bucket = bucket_of(seconds)
@@ -62,6 +66,7 @@ def test_what_no_clock_should_say_has_a_bucket_all_the_same(seconds: float, buck
     assert bucket_of(seconds) == bucket
 
 
+@quick
 @given(histograms, histograms, histograms)
 def test_sums_do_not_depend_on_order_or_grouping(first: Counts, second: Counts, third: Counts) -> None:
     together = merged([first, second, third])
@@ -69,6 +74,7 @@ def test_sums_do_not_depend_on_order_or_grouping(first: Counts, second: Counts, 
     assert sum(together.values()) == sum(sum(part.values()) for part in (first, second, third))
 
 
+@quick
 @given(st.lists(latencies, max_size=50), st.lists(latencies, max_size=50), st.floats(0, 1))
 def test_two_gateways_together_say_what_one_would_have_said(
     first: list[float], second: list[float], share: float
@@ -77,6 +83,7 @@ def test_two_gateways_together_say_what_one_would_have_said(
     assert quantile(apart, share) == quantile(counted(first + second), share)
 
 
+@quick
 @given(histograms, st.floats(0, 1), st.floats(0, 1))
 def test_a_larger_share_is_never_quicker(counts: Counts, one: float, other: float) -> None:
     low, high = quantile(counts, min(one, other)), quantile(counts, max(one, other))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.domain.deployments import Scaling
 from headway.domain.scaling import FEWEST_SECONDS, SLACK, Load, decide, mean_in_flight
 from headway.testing.storage.traffic import make_cell
+
+quick = settings(deadline=None, database=None)
 
 NOW = 1_800_000_000.0
 TO_EIGHT = Scaling(minimum=1, maximum=8, target_in_flight=10, idle_seconds=60)
@@ -84,6 +86,7 @@ def test_one_look_that_needs_all_of_them_starts_the_wait_anew() -> None:
     assert (again.replicas, again.enough_since) == (2, NOW + 20)
 
 
+@quick
 @given(
     st.just(0.0) | st.floats(0.001, 1000),
     st.integers(0, 8),
@@ -110,6 +113,7 @@ def test_a_load_that_stays_the_same_comes_to_rest(in_flight: float, have: int, s
     assert True not in rises[rises.index(False) :] if False in rises else True
 
 
+@quick
 @given(st.floats(1, 79), st.integers(1, 8))
 def test_what_was_taken_away_is_not_asked_for_by_the_same_load(in_flight: float, have: int) -> None:
     down = decide(TO_EIGHT, have, Load(in_flight, active=True), NOW - 60, NOW)

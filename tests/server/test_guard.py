@@ -24,7 +24,7 @@ from headway.domain.traffic import WINDOW_SECONDS
 from headway.server.actions.recording import record
 from headway.server.context import Platform
 from headway.server.workers.guard import ALARM, GuardWorker
-from headway.testing.factories import make_deployment
+from headway.testing.factories import make_deployment, make_model_version
 from headway.testing.storage.traffic import listening, make_cell
 
 OLD, NEW = new_id("mv"), new_id("mv")
@@ -61,6 +61,9 @@ class Scene:
         deployment = make_deployment(project_id=self.project.id, state=DeploymentState.RUNNING, **fields)
         deployment = deployment.with_spec(specs[-1]).evolve(revision=len(specs), last_revision=len(specs))
         with self.platform.storage.write() as session:
+            for model_version in (OLD, NEW):
+                if session.model_versions.find(model_version) is None:
+                    session.model_versions.add(make_model_version(id=model_version))
             session.deployments.add(deployment)
             for number, found in enumerate(specs, 1):
                 session.revisions.add(self._revision(deployment, number, found, live=number == len(specs)))
@@ -345,6 +348,15 @@ class TestWithoutAnythingToGoBackTo:
         assert scene.revision(deployment, 1).reason == expected
         assert scene.revision(deployment, 1).state is RevisionState.LIVE
         assert scene.taken_back(deployment) == []
+
+    def test_where_the_old_version_was_deleted_it_says_so(self, scene: Scene) -> None:
+        deployment = scene.live(spec((3, 100)), V2)
+        scene.answered(deployment, "v2", 80, 40)
+        scene.look(1)
+        assert scene.taken_back(deployment) == []
+        (event,) = scene.events(deployment, ALARM)
+        assert "40 of 80" in event.message
+        assert "could not be taken back: Revision 1 served m:v3, which was deleted" in event.message
 
     def test_a_revision_that_never_had_traffic_is_none_to_go_back_to(self, scene: Scene) -> None:
         deployment = scene.live(V1, V2)
