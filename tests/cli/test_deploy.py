@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +179,27 @@ def test_bench_counts_every_request_and_is_kept_as_a_run(
     assert "60 due at 30/s for 2 s" in ok(printed)
     assert "100.0%" in printed.stdout
     assert "is tracked at" not in printed.stderr
+
+
+def test_an_interrupted_bench_ends_at_once_and_so_does_its_run(
+    project: str, headway: Run, environment: dict[str, str], logged_in: ServerProcess, tmp_path: Path
+) -> None:
+    ok(headway("deploy", "create", "d", "--model", "double", *WAIT))
+    command = [sys.executable, "-m", "headway", "deploy", "bench", "d", "--rate", "5", "--seconds", "3600",
+               "--data", '{"instances": [1]}']  # fmt: skip
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as bench:
+        assert bench.stderr is not None
+        said = bench.stderr.readline()
+        found = re.search(r"\((run\w+)\) is tracked at", said)
+        assert found, said
+        bench.send_signal(signal.SIGINT)
+        printed, complaints = bench.communicate(timeout=120)
+    assert (bench.returncode, printed) == (130, ""), complaints
+    assert "Traceback" not in complaints
+    with Client(logged_in.url, logged_in.token, project=project) as client:
+        until(lambda: client.runs.get(found[1]).state.value not in ("running", "created"), 60, "the run's end")
 
 
 def test_bench_says_what_the_model_refuses_before_any_load(project: str, headway: Run) -> None:

@@ -120,13 +120,18 @@ def _lately(client: Client, found: Deployment) -> DeploymentTraffic:
 
 
 def _executions(client: Client, found: Deployment) -> dict[str, str]:
-    """Where each version's model is called, as one of its replicas has measured: ``loop`` or ``thread``."""
+    """Where each version's model is called, as one of its replicas has measured: ``loop`` or ``thread``.
+
+    One that may scale to zero is not asked: a look must not keep it awake.
+    """
     from headway.errors import HeadwayError
 
     known: dict[str, str] = {}
     if not any(replica.address and replica.phase.value == "running" for replica in found.replicas):
         return known
     for version in found.versions:
+        if version.scaling is not None and version.scaling.minimum == 0:
+            continue
         try:
             about = client.deployments.describe(found.id, version=version.version, timeout=DESCRIBE_SECONDS)
         except HeadwayError:
