@@ -234,7 +234,9 @@ def test_tensors_keep_their_type_and_only_safe_casts_are_made():
     assert wide.of_arrays({"x": np.array([1.5], dtype=np.float32)}).inputs["x"].dtype == np.float64
     assert one("", (None,)).of_arrays({"x": np.array([True])}).inputs["x"].tolist() == [1.0]
     for dtype, sent in (("float32", np.float64), ("int64", np.float32), ("int32", np.int64), ("object", np.int64)):
-        with pytest.raises(BadRequestError, match=f"input 'x': expected {dtype}, found {np.dtype(sent)}"):
+        with pytest.raises(
+            BadRequestError, match=f"expected {dtype.replace('object', 'texts')}, found {np.dtype(sent)}"
+        ):
             one(dtype, (None,)).of_arrays({"x": np.array([1], dtype=sent)})
     with pytest.raises(BadRequestError, match="unknown input 'y'"):
         wide.of_arrays({"y": np.array([1.5])})
@@ -276,3 +278,24 @@ def test_every_mixture_of_numbers_and_words_is_read_or_its_first_misfit_is_named
     with np.errstate(over="ignore"):
         expected = np.array([float(value) for value in numbers]).astype(found.dtype)
     np.testing.assert_array_equal(found[0], expected)
+
+
+def test_tensors_by_column_make_a_table():
+    table = reader(TABLE)
+    columns = {"height": np.array([1, 2], dtype=np.int32), "age": np.array([[3.5], [4.5]])}
+    call = table.of_arrays(columns)
+    assert call.inputs["inputs"].tolist() == [[3.5, 1.0], [4.5, 2.0]] and call.rows == 2
+    assert table.of_arrays({"inputs": np.array([[3, 1]], dtype=np.float32)}).inputs["inputs"].tolist() == [[3.0, 1.0]]
+    mixed = reader(TensorSpec("inputs", "object", (None, 2), ("city", "n"), mixed=True))
+    found = mixed.of_arrays({"n": np.array([7]), "city": np.array([b"Bern"], dtype=object)}).inputs["inputs"]
+    assert found.tolist() == [["Bern", 7]]
+    assert mixed.of_arrays({"inputs": np.array([[1, 2]])}).inputs["inputs"].tolist() == [[1, 2]]
+    for wrong, said in (
+        ({"height": np.array([1])}, "missing column 'age'"),
+        ({**columns, "age": np.array([1.5])}, "each column must have one value for each row"),
+        ({**columns, "age": np.array([[1.5, 2], [3, 4]])}, "each column must have one value for each row"),
+        ({"height": np.array(1), "age": np.array(2)}, "each column must have one value for each row"),
+        ({"height": np.array(["a", "b"], dtype=object), "age": np.array([1, 2])}, "expected float64, found texts"),
+    ):
+        with pytest.raises(BadRequestError, match=said):
+            table.of_arrays(wrong)

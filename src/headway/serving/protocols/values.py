@@ -90,9 +90,11 @@ class Input:
         Raises:
             BadRequestError: Its type or shape does not fit.
         """
-        if array.dtype != self.dtype:
-            if self.dtype == object or array.dtype == object or not self._may_cast(array.dtype):
-                raise BadRequestError(f"input {self.name!r}: expected {self.dtype}, found {array.dtype}")
+        if self.spec.mixed and array.dtype.kind in "fiub":
+            array = array.astype(object)
+        elif array.dtype != self.dtype:
+            if not self._may_cast(array.dtype):
+                raise BadRequestError(f"input {self.name!r}: expected {_word(self.dtype)}, found {_word(array.dtype)}")
             array = array.astype(self.dtype)
         elif self.dtype == object:
             flat = [text_of(item) if isinstance(item, bytes) else item for item in array.reshape(-1)]
@@ -101,7 +103,9 @@ class Input:
         return array
 
     def _may_cast(self, dtype: np.dtype[Any]) -> bool:
-        return dtype.kind in "fiub" if not self.spec.dtype else np.can_cast(dtype, self.dtype, "safe")
+        if not self.spec.dtype:
+            return dtype.kind in "fiub"
+        return "O" not in (dtype.kind, self.dtype.kind) and np.can_cast(dtype, self.dtype, "safe")
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         if self.rank is None:
@@ -124,6 +128,10 @@ class Input:
         else:
             hint = ""
         return BadRequestError(f"input {self.name!r}: {expected}{hint}")
+
+
+def _word(dtype: np.dtype[Any]) -> str:
+    return "texts" if dtype.kind == "O" else str(dtype)
 
 
 def _shown_shape(shape: Iterable[int | None]) -> str:
@@ -217,17 +225,33 @@ class Reader:
         return self.call({known.name: known.from_json(_in_order(names, rows, known.spec.columns), missing=True)})
 
     def of_arrays(self, arrays: Mapping[str, Array]) -> Call:
-        """Tensors by the names of inputs, each of its own type.
+        """Tensors by the names of inputs, each of its own type; or one tensor for each column of a table.
 
         Raises:
             BadRequestError: A name is missing or unknown, a type or shape does not fit.
         """
         if arrays.keys() != self.inputs.keys():
-            raise BadRequestError(name_fault("input", arrays, self.inputs))
+            if self.single is None or not self.single.spec.columns:
+                raise BadRequestError(name_fault("input", arrays, self.inputs))
+            return self.call({self.single.name: self.single.from_array(_table(arrays, self.single.spec.columns))})
         return self.call({name: known.from_array(arrays[name]) for name, known in self.inputs.items()})
 
     def _listed(self) -> str:
         return _listed(self.inputs)
+
+
+def _table(arrays: Mapping[str, Array], names: Sequence[str]) -> Array:
+    """Columns of n values, or of n rows of one, as one matrix in the order of ``names``."""
+    if arrays.keys() != set(names):
+        raise BadRequestError(name_fault("column", arrays, names))
+    shapes = {name: list(array.shape) for name, array in arrays.items()}
+    alike = len({tuple(shape[:1]) for shape in shapes.values()}) == 1
+    if not alike or any(not shape or shape[1:] not in ([], [1]) for shape in shapes.values()):
+        raise BadRequestError(f"each column must have one value for each row; their shapes: {shapes}")
+    columns = [arrays[name].reshape(-1) for name in names]
+    if any(column.dtype.kind == "O" for column in columns):
+        columns = [column.astype(object) for column in columns]
+    return np.stack(columns, axis=1)
 
 
 def _in_order(names: Sequence[str], rows: list[list[Any]], wanted: Sequence[str]) -> list[list[Any]]:
