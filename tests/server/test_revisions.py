@@ -16,8 +16,11 @@ from headway.domain.deployments import (
     RevisionState,
 )
 from headway.domain.models import ModelRegister
+from headway.domain.replicas import OwnerKind
 from headway.errors import ConflictError, HeadwayError, InvalidRequestError, NotFoundError
 from headway.server.actions import deployments, models, revisions
+from headway.server.actions.attempts import add_attempt
+from headway.server.actions.templates import template_of
 
 
 class Scene:
@@ -176,6 +179,59 @@ def test_what_happened_is_told_by_events(scene: Scene) -> None:
         "deployment.revision_created",
         "deployment.revision_live",
     ]
+
+
+def test_what_a_name_meant_is_told_beside_the_name(scene: Scene) -> None:
+    with scene.platform.storage.read() as session:
+        model = session.models.by_name(scene.project.id, "digits")
+        assert model is not None
+    models.set_alias(scene.platform, scene.caller, model.id, None, "champion", 2)
+    scene.update(traffic={"v1": 9, "digits@champion": 1})
+    models.set_alias(scene.platform, scene.caller, model.id, None, "champion", 3)
+    with scene.platform.storage.read() as session:
+        (event,) = session.events.after(0, subject_id=scene.deployment.id, types=["deployment.revision_created"])
+    assert event.data["asked"] == {"traffic": {"v1": 9, "digits@champion": 1}}
+    assert event.data["versions"] == {"models:/digits/1": 9, "models:/digits/2": 1}
+
+
+def test_a_rollback_keeps_as_many_replicas_as_the_scaler_found_to_be_needed(scene: Scene) -> None:
+    scene.update(scaling={"minimum": 1, "maximum": 8})
+    found = scene.update(traffic={"v1": 90, "v2": 10})
+    with scene.platform.storage.write() as session:
+        deployments.set_replicas(session, session.deployments.get(found.id), "v1", 5)
+    back = scene.roll_back()
+    assert [(version.key, version.replicas) for version in back.versions] == [("v1", 5)]
+    assert [(v.key, v.replicas) for v in scene.roll_back(1).versions] == [("v1", 1)]
+
+
+def test_a_version_that_was_scaled_to_zero_proves_itself_anew_in_another_environment(scene: Scene) -> None:
+    found = scene.update(scaling={"minimum": 0, "maximum": 2})
+    with scene.platform.storage.write() as session:
+        deployments.set_replicas(session, session.deployments.get(found.id), "v1", 0)
+    assert scene.update(sticky="X-User").versions[0].replicas == 0
+    assert scene.update(environment={"A": "1"}).versions[0].replicas == 1
+
+
+def test_replicas_from_before_there_were_templates_are_of_what_was_live_then(scene: Scene) -> None:
+    with scene.platform.storage.write() as session:
+        attempt, _ = add_attempt(
+            scene.platform,
+            session,
+            kind=OwnerKind.DEPLOYMENT,
+            owner_id=scene.deployment.id,
+            project_id=scene.project.id,
+            run_id=scene.deployment.run_id,
+            user_id=scene.deployment.created_by,
+            number=1,
+            roles=[("server", 1)],
+            instance_types={"server": "cpu.small"},
+            model_version_id=scene.deployment.versions[0].model_version_id,
+        )
+    before = template_of(scene.deployment.spec, scene.deployment.versions[0])
+    changed = scene.update(environment={"A": "1"})
+    with scene.platform.storage.read() as session:
+        assert session.attempts.get(attempt.id).template == before
+    assert template_of(changed.spec, changed.versions[0]) != before
 
 
 def test_a_deleted_deployment_leaves_no_revisions(scene: Scene) -> None:

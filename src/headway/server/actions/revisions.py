@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from headway.domain.base import Page, PageRequest, now
 from headway.domain.deployments import (
@@ -20,7 +22,7 @@ from headway.server.actions.lookup import find_deployment
 from headway.server.actions.paging import every
 from headway.server.actions.recording import record
 from headway.server.actions.specs import check_room, updated_spec
-from headway.server.actions.templates import is_up, load_placed
+from headway.server.actions.templates import is_up, load_placed, stamp, with_present_counts
 from headway.server.context import Caller, Platform
 from headway.storage.base import Session
 
@@ -63,7 +65,9 @@ def update(
         if spec == base:
             return deployment
         check_room(platform, session, spec)
-        return make(session, deployment, spec, actor=caller.user.id, reason=request.reason or "updated")
+        asked = request.model_dump(mode="json", include={"model", "traffic", "shadow"}, exclude_none=True)
+        reason = request.reason or "updated"
+        return make(session, deployment, spec, actor=caller.user.id, reason=reason, asked=asked)
 
 
 def roll_back_on_request(
@@ -112,8 +116,12 @@ def make(
     actor: str,
     reason: str,
     takes_back: int | None = None,
+    asked: Mapping[str, Any] | None = None,
 ) -> Deployment:
-    """Record a revision; it goes live here where nothing has to come up for it. ``deployment`` is put."""
+    """Record a revision; it goes live here where nothing has to come up for it. ``deployment`` is put.
+
+    ``asked`` is what names the versions in a request. It is told beside what it meant: an alias may mean another one later.
+    """
     moment = now()
     if deployment.pending is not None:
         before = session.revisions.get(deployment.id, deployment.pending)
@@ -121,6 +129,7 @@ def make(
             before.evolve(state=RevisionState.SUPERSEDED, reason="replaced before it was live", ended_at=moment)
         )
     number = deployment.last_revision + 1
+    spec = with_present_counts(deployment, spec)
     revision = Revision(
         deployment_id=deployment.id,
         number=number,
@@ -132,8 +141,10 @@ def make(
     )
     session.revisions.add(revision)
     deployment = deployment.evolve(pending=number, last_revision=number, pending_failures=0, next_start_at=None)
-    _tell(session, deployment, "deployment.revision_created", number, reason, actor)
-    placed = load_placed(session, deployment.id)
+    meant = {f"models:/{version.model}/{version.version}": version.weight for version in spec.versions}
+    more = {"versions": meant, **({"asked": dict(asked)} if asked else {})}
+    _tell(session, deployment, "deployment.revision_created", number, reason, actor, **more)
+    placed = stamp(session, deployment, load_placed(session, deployment.id))
     if deployment.desired is DeploymentState.STOPPED or is_up(deployment, spec, placed):
         return go_live(session, deployment, revision, moment)
     session.deployments.put(deployment)
@@ -149,7 +160,8 @@ def go_live(session: Session, deployment: Deployment, revision: Revision, moment
         why = revision.reason if taken_back else f"replaced by revision {revision.number}"
         session.revisions.put(before.evolve(state=state, reason=why, ended_at=moment))
     session.revisions.put(revision.evolve(state=RevisionState.LIVE, live_at=moment))
-    deployment = deployment.with_spec(revision.spec).evolve(
+    spec = with_present_counts(deployment, revision.spec)
+    deployment = deployment.with_spec(spec).evolve(
         revision=revision.number, pending=None, pending_failures=0, failures=0, next_start_at=None
     )
     session.deployments.put(deployment)
@@ -199,12 +211,22 @@ def _live_before(session: Session, live: Revision) -> Revision:
     """The newest that had the traffic before ``live`` and was not itself taken back."""
     for earlier in every(lambda page: session.revisions.of_deployment(live.deployment_id, page)):
         had_traffic = earlier.number < live.number and earlier.live_at is not None
-        if had_traffic and earlier.state is not RevisionState.ROLLED_BACK and earlier.spec != live.spec:
+        if (
+            had_traffic
+            and earlier.state is not RevisionState.ROLLED_BACK
+            and _lasting(earlier.spec) != _lasting(live.spec)
+        ):
             return earlier
     raise ConflictError(
         f"Revision {live.number} is the first that had the traffic: there is nothing to go back to.",
         hint="Update the deployment instead.",
     )
+
+
+def _lasting(spec: DeploymentSpec) -> DeploymentSpec:
+    """``spec`` without what the scaler decides."""
+    versions = [version.evolve(replicas=0) if version.scaling else version for version in spec.versions]
+    return spec.evolve(versions=tuple(versions))
 
 
 def _check_kept(session: Session, revision: Revision) -> None:
@@ -227,7 +249,7 @@ def _existing(session: Session, deployment: Deployment, number: int) -> Revision
 
 
 def _tell(
-    session: Session, deployment: Deployment, type: str, number: int, reason: str, actor: str, **more: int
+    session: Session, deployment: Deployment, type: str, number: int, reason: str, actor: str, **more: Any
 ) -> None:
     record(
         session,

@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from headway.domain.deployments import DeployedVersion, Deployment, DeploymentSpec
+from headway.domain.deployments import Batching, DeployedVersion, Deployment, DeploymentSpec
 from headway.domain.replicas import Action, Attempt, OwnerKind, Replica, ReplicaPhase
 from headway.storage.base import Session
 
@@ -41,12 +42,15 @@ class Wanted:
 
 def template_of(spec: DeploymentSpec, version: DeployedVersion) -> str:
     """The template of a version's replicas: a digest of all that a running one cannot change."""
-    parts = [
-        version.model_version_id,
-        version.instance_type,
-        sorted(spec.environment.items()),
-        spec.batching.model_dump(mode="json"),
-    ]
+    environment = tuple(sorted(spec.environment.items()))
+    return _digest(version.model_version_id, version.instance_type, environment, spec.batching)
+
+
+@lru_cache(maxsize=4096)  # every look at a deployment asks for it, and it hardly ever changes
+def _digest(
+    model_version_id: str, instance_type: str | None, environment: tuple[tuple[str, str], ...], batching: Batching
+) -> str:
+    parts = [model_version_id, instance_type, environment, batching.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -89,6 +93,37 @@ def is_up(deployment: Deployment, spec: DeploymentSpec, placed: Sequence[Placed]
         if wanted.version.serves and answering < needed:
             return False
     return True
+
+
+def with_present_counts(deployment: Deployment, spec: DeploymentSpec) -> DeploymentSpec:
+    """``spec`` with as many replicas of each version that scales as the live revision has of it now: a spec of some time
+    ago knows nothing of what the scaler did since. One that is not live begins with a replica at least, to show that it
+    works."""
+    scaled = {
+        template_of(deployment.spec, version): version.replicas for version in deployment.versions if version.scaling
+    }
+    versions = []
+    for version in spec.versions:
+        if version.scaling is not None:
+            present = scaled.get(template_of(spec, version), max(1, version.replicas))
+            count = min(max(present, version.scaling.minimum), version.scaling.maximum)
+            version = version.evolve(replicas=count)
+        versions.append(version)
+    return spec.evolve(versions=tuple(versions))
+
+
+def stamp(session: Session, deployment: Deployment, placed: Iterable[Placed]) -> list[Placed]:
+    """``placed`` with the template of those written down that were started before there were any: they are of what is live
+    now, and must not be taken for what is live later."""
+    found = []
+    for one in placed:
+        if not one.attempt.template:
+            attempt = session.attempts.get(one.attempt.id)
+            attempt = attempt.evolve(template=template_of_attempt(deployment, attempt))
+            session.attempts.put(attempt)
+            one = Placed(attempt, one.replica)
+        found.append(one)
+    return found
 
 
 def all_placed(session: Session) -> dict[str, list[Placed]]:
