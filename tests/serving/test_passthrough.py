@@ -167,6 +167,23 @@ def test_until_the_program_answers_the_replica_is_loading(model, tmp_path, tools
         replica.stdout.close()
 
 
+def test_a_replica_that_is_stopped_while_its_program_starts_takes_it_along(model, tools):
+    (model / "not-yet").touch()
+    write(
+        model,
+        command=[
+            "python",
+            "-c",
+            "import os; open('early', 'w').write(str(os.getpid())); exec(open('server.py').read())",
+        ],
+    )
+    replica = subprocess.Popen([sys.executable, "-m", "headway.serving", "--model-dir", str(model)])
+    pid = int(tools.wait_until(lambda: (model / "early").exists() and (model / "early").read_text(), 60, "the program"))
+    replica.terminate()
+    assert replica.wait(30) == 0
+    assert not alive(pid)
+
+
 def answer_of(port, path):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from headway.domain.models import SERVED_RUNTIMES, detect_runtime
 from headway.errors import MissingExtraError, ModelLoadError
 from headway.serving.runtimes import registry
 from headway.serving.runtimes.registry import load_model
@@ -105,6 +106,25 @@ def test_files_decide_what_serves_them(tmp_path):
     assert load_model(tmp_path).predict(5) == 5
 
 
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["headway.yaml", "predict.py", "model.onnx"], "command"),
+        (["deep/headway.yaml", "predict.py", "model.onnx"], "python"),
+        (["deep/predict.py", "deep/model.onnx"], "onnx"),
+        (["1/saved_model.pb", "1/variables/variables.index", "notes.txt"], "tensorflow"),
+        (["model.json"], "xgboost"),
+        (["config.json", "notes.txt"], None),
+        (["a/model.txt"], "lightgbm"),
+        (["net.pth"], "torch"),
+        (["model.pkl", "model.joblib"], None),
+        ([], None),
+    ],
+)
+def test_what_the_files_are(files, found):
+    assert detect_runtime(files) == found
+
+
 def test_no_model_at_all(tmp_path):
     with pytest.raises(ModelLoadError, match="Nothing in the model directory"):
         load_model(tmp_path)
@@ -149,6 +169,4 @@ def test_a_framework_that_does_not_work_here_is_not_called_missing(tmp_path, mon
 
 
 def test_every_runtime_that_is_promised_is_there():
-    from headway.domain.models import SERVED_RUNTIMES
-
     assert {"command", *registry.RUNTIMES} == SERVED_RUNTIMES

@@ -93,12 +93,10 @@ class Passthrough:
     async def _is_healthy(self) -> bool:
         if self._pool is None:
             return False
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Reply] = loop.create_future()
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         question = _Question(answer)
         head = f"GET {self.command.health} HTTP/1.1\r\nhost: ".encode() + self._host + b"\r\n\r\n"
-        self._pool.sweep(loop.time())
-        self._pool.send(head, question, loop.time())
+        self._pool.send(head, question, time.monotonic())
         try:
             reply = await asyncio.wait_for(answer, HEALTH_SECONDS)
         except (UpstreamError, asyncio.TimeoutError):
@@ -126,7 +124,7 @@ class Passthrough:
             exchange.respond(error_response(503, "The model is being loaded.", headers=RETRY))
         else:
             passing = _Passing(exchange, self._metrics)
-            self._pool.send(self._message(exchange.request), passing, asyncio.get_running_loop().time())
+            self._pool.send(self._message(exchange.request), passing, time.monotonic())
             exchange.when_gone(passing.leave)
 
     async def _health(self) -> Response:

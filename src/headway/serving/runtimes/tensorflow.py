@@ -18,6 +18,8 @@ from headway.serving.runtimes.reading import reading, refuse_pickle, threads
 
 FILES = ("saved_model.pb", "saved_model.pbtxt")
 SIGNATURE = "serving_default"
+BYTES_SUFFIX = "_bytes"
+"""An output so named holds bytes. Source: "Encoding binary values" of TensorFlow Serving's REST API."""
 REFUSED_OPERATIONS = frozenset(
     {
         "PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "PrintV2",
@@ -107,12 +109,23 @@ class TensorFlowModel:
             answer = self._function(**given)
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(" ".join(error.message.split())) from None
-        return {name: _array(value) for name, value in answer.items()}
+        return {name: _array(name, value) for name, value in answer.items()}
 
 
-def _array(value: Any) -> Any:
+def _array(name: str, value: Any) -> Any:
     array = np.asarray(value.numpy())
+    if array.dtype == object and not name.endswith(BYTES_SUFFIX):
+        return _texts(array)
     return array.astype("float32") if array.dtype.name == "bfloat16" else array
+
+
+def _texts(array: Any) -> Any:
+    """TensorFlow's strings as texts; where one of them is none, all as the bytes that they are."""
+    try:
+        texts = [item.decode() for item in array.reshape(-1)]
+    except UnicodeDecodeError:
+        return array
+    return np.fromiter(texts, dtype=object, count=len(texts)).reshape(array.shape)
 
 
 def _spec(name: str, spec: Any) -> TensorSpec:
