@@ -14,9 +14,10 @@ from headway.errors import HeadwayError
 from headway.server.actions.attempts import base_spec, with_gpus
 from headway.server.actions.templates import Placed, all_placed, load_placed, template_of, template_of_attempt
 from headway.server.context import Platform
+from headway.server.workers.following import FollowedDeployments
 from headway.server.workers.progress import HARD_STOP_AFTER, Absences, mark_lost
 from headway.server.workers.reconciler import Pacer, leased
-from headway.server.workers.rollout import Rollout, is_settled
+from headway.server.workers.rollout import Rollout, depends_on_time, is_settled
 from headway.server.workers.salvage import salvage
 from headway.storage.base import Session
 
@@ -33,10 +34,15 @@ class DeploymentWorker:
         self._platform = platform
         self._pacer = Pacer()
         self._absences = Absences()
+        self._followed = FollowedDeployments()
+        self._settled: dict[str, tuple[Deployment, tuple[Placed, ...]]] = {}
+        """What was looked at and needed nothing: as long as it is the same, it needs nothing."""
 
     def look(self) -> None:
         with self._platform.storage.read() as session:
-            deployments = session.deployments.all()
+            for changed in self._followed.refresh(session):
+                self._settled.pop(changed, None)
+            deployments = list(self._followed)
             pending = {revision.deployment_id: revision.spec for revision in session.revisions.pending()}
             placed = all_placed(session)
         for deployment in deployments:
@@ -50,13 +56,24 @@ class DeploymentWorker:
             return
         for one in placed:
             self._watch(deployment, one)
-        if is_settled(deployment, pending, placed, now()):
+        if self._is_settled(deployment, pending, placed):
             return
         with self._platform.storage.write() as session:
             current = session.deployments.find(deployment.id)
             if current is not None:
-                Rollout(self._platform, session, current, now()).step()
+                current = Rollout(self._platform, session, current, now()).step()
+        if current is not None:
+            self._followed.note(current)
         self._start_new(deployment)
+
+    def _is_settled(self, deployment: Deployment, pending: DeploymentSpec | None, placed: Sequence[Placed]) -> bool:
+        known = self._settled.get(deployment.id)
+        if known is not None and known[0] is deployment and known[1] == tuple(placed):
+            return True
+        settled = is_settled(deployment, pending, placed, now())
+        if settled and not depends_on_time(deployment, placed):
+            self._settled[deployment.id] = deployment, tuple(placed)
+        return settled
 
     def _watch(self, deployment: Deployment, one: Placed) -> None:
         """Start what is recorded and not placed, and take over from agents that died."""

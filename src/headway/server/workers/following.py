@@ -25,6 +25,11 @@ class FollowedDeployments:
     def get(self, deployment_id: str) -> Deployment | None:
         return self._known.get(deployment_id)
 
+    def note(self, deployment: Deployment) -> None:
+        """Know one as it was just read or written."""
+        if deployment.id in self._known:
+            self._known[deployment.id] = deployment
+
     def refresh(self, session: Session) -> set[str]:
         """The ids of those that changed, came or went."""
         if self._sequence is None:

@@ -56,8 +56,8 @@ class Rollout:
         self._deployment = self._before = deployment
         self._placed = list(locked_placed(session, deployment.id))
 
-    def step(self) -> None:
-        """Do what can be done now, and write it down."""
+    def step(self) -> Deployment:
+        """Do what can be done now, and write it down; the deployment as it is then."""
         self._bury()
         if self._deployment.desired is DeploymentState.STOPPED:
             self._stop()
@@ -69,6 +69,7 @@ class Rollout:
         # What waits for room is looked at again and again: writing what did not change would wake the next look at once.
         if self._deployment != self._before:
             self._session.deployments.put(self._deployment)
+        return self._deployment
 
     # Replicas that ended.
 
@@ -229,6 +230,12 @@ def is_settled(
     if is_steady(deployment, moment):
         return False
     return present_state(deployment, pending, placed) == (deployment.state, deployment.reason)
+
+
+def depends_on_time(deployment: Deployment, placed: Sequence[Placed]) -> bool:
+    """Whether there may be something to do later though nothing changes."""
+    draining = any(one.attempt.draining_since is not None for one in placed)
+    return deployment.pending is not None or deployment.failures > 0 or draining
 
 
 def missing_now(
