@@ -20,12 +20,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from headway.domain.base import PageRequest
+from headway.domain.deployments import RevisionState
 from headway.domain.filters import parse_filter
 from headway.errors import ConfigurationError
 from headway.storage import open_storage
 from headway.storage.sql import migrations
 from headway.storage.sql.tables import metadata
-from headway.testing.factories import make_project, make_run
+from headway.testing.factories import make_deployment, make_project, make_run
 from headway.testing.factories import moment as make_moment
 from headway.testing.storage.fixtures import in_threads
 
@@ -169,3 +170,29 @@ def upgrade_to(url: str, version: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, version)
     engine.dispose()
+
+
+def test_deployments_of_an_older_schema_have_their_first_revision(url: str) -> None:
+    """Version 0003 knew neither revisions nor most of what they fix."""
+    upgrade_to(url, "0003")
+    kept = make_deployment(public=True, environment={"A": "b"})
+    before = ("project_id", "name", "run_id", "versions", "desired", "state", "endpoint", "public", "environment")
+    document = kept.model_dump(mode="json", include={"id", *before, "created_at", "created_by", "state_changed_at"})
+    for version in document["versions"]:
+        del version["scaling"], version["shadow"]
+    engine = engine_of(url)
+    with engine.begin() as connection:
+        values = {"id": kept.id, "project": kept.project_id, "name": kept.name, "state": kept.state.value}
+        connection.execute(
+            text("INSERT INTO deployments VALUES (:id, :project, :name, :state, 5, :document)"),
+            {**values, "document": json.dumps(document)},
+        )
+    engine.dispose()
+    storage = open_storage(url)
+    with storage.read() as session:
+        assert session.deployments.get(kept.id) == kept
+        first = session.revisions.get(kept.id, kept.revision)
+        assert (first.number, first.state, first.spec) == (1, RevisionState.LIVE, kept.spec)
+        assert (first.live_at, first.created_by) == (kept.created_at, kept.created_by)
+        assert session.revisions.pending() == []
+    storage.close()
