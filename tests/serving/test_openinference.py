@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -338,7 +339,8 @@ def test_health_and_metadata():
         return response.status, json.loads(response.body)
 
     status, server = get("/v2")
-    assert status == 200 and server["name"] == "headway" and server["extensions"] == ["binary_tensor_data"]
+    assert status == 200
+    assert server == {"name": "headway", "version": version("headway"), "extensions": ["binary_tensor_data"]}
     assert get("/v2/health/live", ModelState.LOADING) == (200, {"live": True})
     assert get("/v2/health/ready") == (200, {"live": True, "ready": True})
     assert get("/v2/health/ready", ModelState.LOADING) == (503, {"live": True, "ready": False})
