@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from headway.domain.jobs import JobCreate, RoleSpec
-from headway.domain.models import RUNTIME_FILES, SERVED_RUNTIMES
+from headway.domain.runtimes import RUNTIME_FILES
 from headway.errors import ERRORS_BY_CODE
 from headway.server.settings import ServerSettings
+from headway.serving.runtimes.registry import RUNTIMES
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -120,9 +121,9 @@ def test_every_field_of_a_job_file_is_in_the_guide(name: str) -> None:
 
 def test_the_table_of_runtimes_in_the_guide_is_that_of_the_code() -> None:
     text = (ROOT / "docs" / "guide" / "models-and-deployments.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`[^|]*) \| `(\w+)` \| (yes|not yet)", text, re.MULTILINE)
-    assert [(runtime, answer == "yes") for _, runtime, answer in rows] == [
-        (runtime, runtime in SERVED_RUNTIMES) for runtime, _ in RUNTIME_FILES
-    ]
+    rows = re.findall(r"^\| (`[^|]*) \| `(\w+)` \|(?: `([^`|]+)`)? \|$", text, re.MULTILINE)
+    assert [runtime for _, runtime, _ in rows] == [runtime for runtime, _ in RUNTIME_FILES]
+    for _, runtime, needed in rows:
+        assert needed == (RUNTIMES[runtime].install if runtime in RUNTIMES else "")
     for (patterns, _, _), (_, files) in zip(rows, RUNTIME_FILES, strict=True):
-        assert re.findall(r"`([^`]+)`", patterns) == list(files)
+        assert tuple(re.findall(r"`([^`]+)`", patterns)) == files
