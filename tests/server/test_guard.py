@@ -349,6 +349,15 @@ class TestWithoutAnythingToGoBackTo:
         assert scene.revision(deployment, 1).state is RevisionState.LIVE
         assert scene.taken_back(deployment) == []
 
+    def test_two_servers_say_it_once(self, scene: Scene) -> None:
+        deployment = scene.live(V1)
+        other = scene.another_worker()
+        other.look()
+        scene.answered(deployment, "v1", 80, 40)
+        scene.look(1)
+        other.look()
+        assert len(scene.events(deployment, ALARM)) == 1
+
     def test_where_the_old_version_was_deleted_it_says_so(self, scene: Scene) -> None:
         deployment = scene.live(spec((3, 100)), V2)
         scene.answered(deployment, "v2", 80, 40)

@@ -13,11 +13,11 @@ from headway.domain.judgement import BASELINE_SECONDS, Baseline, new_versions, p
 from headway.domain.tally import Tally, is_shadows
 from headway.domain.traffic import WINDOW_SECONDS, TrafficCell
 from headway.errors import HeadwayError
+from headway.server.actions.following import FollowedDeployments
 from headway.server.actions.paging import every
 from headway.server.actions.recording import record
 from headway.server.actions.revisions import roll_back
 from headway.server.context import Platform
-from headway.server.workers.following import FollowedDeployments
 from headway.storage.base import Session
 
 logger = logging.getLogger("headway.workers.guard")
@@ -124,19 +124,24 @@ class GuardWorker:
         return Baseline(keys, _tally(earlier, keys, 0))
 
     def _act(self, watch: Watch, reason: str) -> None:
-        revision = watch.revision
         with self._platform.storage.write() as session:
-            deployment = session.deployments.find(revision.deployment_id)
+            deployment = session.deployments.find(watch.revision.deployment_id)
             if deployment is None or not _may_act(deployment, watch):
                 return
-            if watch.before is None:
-                _alarm(session, deployment, revision, f"{reason}; there is no earlier revision to go back to")
-            else:
-                try:
-                    roll_back(session, deployment, reason, actor=ACTOR)
-                except HeadwayError as error:
-                    _alarm(session, deployment, revision, f"{reason}; it could not be taken back: {error.message}")
-        self._watches.pop(revision.deployment_id, None)
+            # Another server may have said it meanwhile.
+            if not _was_alarmed(session, watch.revision):
+                _take_back(session, deployment, watch, reason)
+        self._watches.pop(watch.revision.deployment_id, None)
+
+
+def _take_back(session: Session, deployment: Deployment, watch: Watch, reason: str) -> None:
+    if watch.before is None:
+        _alarm(session, deployment, watch.revision, f"{reason}; there is no earlier revision to go back to")
+        return
+    try:
+        roll_back(session, deployment, reason, actor=ACTOR)
+    except HeadwayError as error:
+        _alarm(session, deployment, watch.revision, f"{reason}; it could not be taken back: {error.message}")
 
 
 def _watch_of(session: Session, deployment: Deployment, moment: datetime) -> Watch | None:
