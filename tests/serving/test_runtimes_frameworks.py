@@ -209,6 +209,20 @@ def test_files_that_are_not_what_their_name_says_are_refused_with_the_reason(tmp
     assert not (tmp_path / "owned").exists()
 
 
+def test_a_keras_archive_without_its_weights_is_not_served_with_random_ones(tmp_path):
+    import h5py
+
+    network().save(tmp_path / "good.keras")
+    empty = io.BytesIO()
+    h5py.File(empty, "w").close()
+    with zipfile.ZipFile(tmp_path / "good.keras") as good, zipfile.ZipFile(tmp_path / "model.keras", "w") as bad:
+        for member in good.namelist():
+            bad.writestr(member, empty.getvalue() if member.endswith(".h5") else good.read(member))
+    (tmp_path / "good.keras").unlink()
+    with pytest.raises(ModelLoadError, match=r"model\.keras could not be read by Keras"):
+        load_model(tmp_path)
+
+
 def test_a_pickle_within_a_keras_archive_is_not_unpickled(tmp_path):
     network().save(tmp_path / "good.keras")
     with zipfile.ZipFile(tmp_path / "good.keras") as good, zipfile.ZipFile(tmp_path / "model.keras", "w") as bad:

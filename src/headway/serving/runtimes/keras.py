@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,10 @@ class KerasRuntime:
     def load(self, model_dir: Path) -> KerasModel:
         path = the_model_file(model_dir, ("*.keras",), PREFERRED_FILE)
         refuse_pickle(path)
-        with reading(path, "Keras"):
+        with reading(path, "Keras"), warnings.catch_warnings():
             check_archive(path)
+            # Keras goes on with fresh random weights where the file has none: a model that answers nonsense.
+            warnings.filterwarnings("error", message=".*freshly-initialized")
             return KerasModel(keras.saving.load_model(path, compile=False, safe_mode=True))
 
 
