@@ -83,6 +83,7 @@ def test_equals_share():
 def test_a_limit_shrinks_while_answers_come_late_and_recovers():
     limit = AdaptiveLimit()
     first = limit.value
+    limit.observe(0.1, 1.0, 1)
     for _ in range(2000):
         limit.observe(0.9, 1.0, int(limit.value))
     assert limit.value == SMALLEST_LIMIT
@@ -92,6 +93,14 @@ def test_a_limit_shrinks_while_answers_come_late_and_recovers():
     for number in range(2000):  # a few whose time was too short move nothing
         limit.observe(0.1, 0.1 if number % 50 == 0 else 1.0, int(limit.value) + 1)
     assert limit.value > first
+
+
+def test_a_model_that_is_slow_by_itself_keeps_its_room():
+    limit = AdaptiveLimit()
+    first = limit.value
+    for number in range(2000):
+        limit.observe(0.7 + number % 7 / 10, 1.0, 3)
+    assert limit.value == first
 
 
 def test_a_pace_is_learnt_while_requests_wait_and_doubts_itself():

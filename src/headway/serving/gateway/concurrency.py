@@ -4,7 +4,9 @@ from __future__ import annotations
 
 FIRST_LIMIT, SMALLEST_LIMIT, LARGEST_LIMIT = 256.0, 1.0, 1024.0
 LATE_SHARE = 0.5
-"""An answer that took more than this part of the time its request had counts as late."""
+"""An answer that took more than this part of the time its request had counts as late …"""
+WORSE = 2.0
+"""… if it took this many times as long as the quickest: a model that is slow by itself is not helped by asking less of it."""
 EPOCH = 64
 MANY_LATE, FEW_LATE = 0.1, 0.02
 SHRINK, GROW = 0.7, 1.1
@@ -18,18 +20,22 @@ class AdaptiveLimit:
     be answered in time any more costs nothing: overloaded replicas work only for answers that somebody still gets.
     """
 
-    __slots__ = ("_answers", "_full", "_late", "value")
+    __slots__ = ("_answers", "_full", "_late", "_quickest", "value")
 
     def __init__(self) -> None:
         self.value = FIRST_LIMIT
         self._answers = self._late = 0
         self._full = False
+        self._quickest = float("inf")
 
     def observe(self, took: float, budget: float, outstanding: int) -> None:
         """An answer came, or was given up, after ``took`` of the ``budget`` seconds that its request had, when there were
         ``outstanding`` of them."""
         self._answers += 1
-        self._late += took > LATE_SHARE * budget
+        if took < self._quickest:
+            self._quickest = took
+        elif took > LATE_SHARE * budget and took > WORSE * self._quickest:
+            self._late += 1
         self._full = self._full or outstanding >= self.value
         if self._answers >= EPOCH or self._answers >= max(8.0, self.value):
             self._adapt(self._late / self._answers)
