@@ -10,18 +10,25 @@ from typing import Any
 import pytest
 
 from headway.domain.base import new_id, now
-from headway.domain.deployments import Deployment, DeploymentCreate, DeploymentState
+from headway.domain.deployments import (
+    Deployment,
+    DeploymentCreate,
+    DeploymentState,
+    DeploymentUpdate,
+    RevisionState,
+)
 from headway.domain.instances import Capacity, InstanceType
 from headway.domain.jobs import Job, JobState
 from headway.domain.replicas import Action, Attempt, OwnerKind, Replica, ReplicaPhase, ReplicaSpec
 from headway.engines.base import AgentObservation, AgentState
 from headway.errors import InvalidRequestError, StorageFullError
-from headway.server.actions import deployments, jobs
+from headway.server.actions import deployments, jobs, revisions
 from headway.server.actions.attempts import end_attempt
+from headway.server.actions.templates import load_placed
 from headway.server.context import Platform
 from headway.server.workers import progress
 from headway.server.workers.cleaning import CleaningWorker
-from headway.server.workers.deployments import DeploymentWorker
+from headway.server.workers.deployments import DeploymentWorker, replica_spec
 from headway.server.workers.jobs import JobWorker, job_specs
 from headway.server.workers.rollout import STEADY
 
@@ -81,6 +88,10 @@ class Scene:
         version = self.world.version(self.project)
         request = DeploymentCreate(project=self.project.id, name=new_id("d"), model=version.id, replicas=replicas)
         return deployments.create(self.platform, self.world.admin, request, "http://127.0.0.1:1")
+
+    def update(self, deployment: Deployment, **fields: Any) -> Deployment:
+        request = DeploymentUpdate.model_validate(fields)
+        return revisions.update(self.platform, self.world.admin, deployment.id, None, request)
 
     def job(self, job: Job) -> Job:
         return jobs.get(self.platform, self.world.admin, job.id)
@@ -330,6 +341,55 @@ def test_a_deployment_that_waits_for_room_says_for_what_and_changes_nothing_whil
         gpu_scene.platform.wakeups.wait_blocking(gpu_scene.platform.wakeups.generation, 0.05)
     end()
     assert len(wakes) == 1
+
+
+def test_replicas_of_a_revision_that_was_replaced_are_no_failures_of_the_one_that_replaced_it(scene: Scene) -> None:
+    deployment = scene.deploy()
+    scene.deployments.look()
+    scene.answer(deployment)
+    scene.deployments.look()
+    scene.update(deployment, replicas=3, environment={"A": "broken"})
+    scene.deployments.look()
+    broken = [replica for replica in scene.replicas(deployment.id) if replica.phase is ReplicaPhase.PENDING]
+    assert len(broken) == 3
+    scene.update(deployment, environment={"A": "whole"})
+    for replica in broken:
+        scene.change(replica, phase=ReplicaPhase.EXITED, exit_code=1, finished_at=now(), last_lines=("boom",))
+    scene.deployments.look()
+    found = scene.deployment(deployment)
+    assert (found.pending, found.pending_failures, found.failures) == (3, 0, 0)
+
+
+def test_the_last_of_several_replicas_that_fail_does_not_blame_the_live_revision(scene: Scene) -> None:
+    deployment = scene.deploy()
+    scene.deployments.look()
+    scene.answer(deployment)
+    scene.deployments.look()
+    scene.update(deployment, replicas=4, environment={"A": "broken"})
+    scene.deployments.look()
+    for replica in scene.replicas(deployment.id):
+        if replica.phase is ReplicaPhase.PENDING:
+            scene.change(replica, phase=ReplicaPhase.EXITED, exit_code=1, finished_at=now(), last_lines=("boom",))
+    scene.deployments.look()
+    found = scene.deployment(deployment)
+    assert (found.revision, found.pending, found.failures, found.state) == (1, None, 0, DeploymentState.RUNNING)
+    with scene.platform.storage.read() as session:
+        failed = session.revisions.get(deployment.id, 2)
+    assert failed.state is RevisionState.FAILED and "boom" in failed.reason
+
+
+def test_a_replica_has_the_environment_of_the_revision_that_it_was_made_for(scene: Scene) -> None:
+    before = scene.deploy()
+    scene.deployments.look()
+    scene.answer(before)
+    scene.deployments.look()
+    scene.update(before, environment={"A": "new"})
+    scene.deployments.look()
+    (attempt,) = [a for a in scene.attempts(before.id) if a.number == 2]
+    with scene.platform.storage.read() as session:
+        one = next(one for one in load_placed(session, before.id) if one.attempt.id == attempt.id)
+        spec = replica_spec(scene.platform, session, before, one)
+    assert spec.environment["A"] == "new"
 
 
 def test_a_version_of_another_project_is_not_deployed(scene: Scene) -> None:

@@ -82,17 +82,20 @@ class Rollout:
                 self._count_failure(one)
 
     def _count_failure(self, one: Placed) -> None:
-        deployment = self._deployment
-        live = {wanted.template for wanted in wanted_of(deployment.spec)}
-        if deployment.pending is not None and template_of_attempt(deployment, one.attempt) not in live:
-            failures = deployment.pending_failures + 1
-            self._deployment = deployment.evolve(pending_failures=failures)
+        """Against whichever revision wants such a replica. One that nobody wants any more has nothing to answer for."""
+        template = template_of_attempt(self._deployment, one.attempt)
+        if template in _templates(self._deployment.spec):
+            self._count_live_failure(one)
+        elif template in _templates(self._pending_spec()):
+            failures = self._deployment.pending_failures + 1
+            self._deployment = self._deployment.evolve(pending_failures=failures)
             if failures >= ERROR_AFTER:
                 self._deployment = revisions.fail(self._session, self._deployment, f"{REPLACED}: {describe_end(one)}")
-            return
-        failures = deployment.failures + 1
+
+    def _count_live_failure(self, one: Placed) -> None:
+        failures = self._deployment.failures + 1
         pause = 0.0 if failures <= FREE_FAILURES else min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2))
-        self._deployment = deployment.evolve(
+        self._deployment = self._deployment.evolve(
             failures=failures,
             next_start_at=self._moment + timedelta(seconds=pause),
             reason=f"{REPLACED} ({describe_end(one)}) and is replaced" + (f" in {pause:.0f} s" if pause else ""),
@@ -243,7 +246,7 @@ def missing_now(
 ) -> list[tuple[Wanted, int]]:
     """How many replicas of which template are to be started now."""
     paused = deployment.next_start_at is not None and moment < deployment.next_start_at
-    live = {wanted.template for wanted in wanted_of(deployment.spec)}
+    live = _templates(deployment.spec)
     found = []
     for wanted in wanted_by(_specs(deployment, pending)):
         if paused and wanted.template in live:
@@ -313,6 +316,10 @@ def _progress(deployment: Deployment, pending: DeploymentSpec, placed: Sequence[
         parts.append(f"{wanted.version.key} {sum(one.answers for one in those)} of {wanted.count}")
     failed = f", {deployment.pending_failures} failed" if deployment.pending_failures else ""
     return ", ".join(parts) + failed
+
+
+def _templates(spec: DeploymentSpec | None) -> set[str]:
+    return set() if spec is None else {wanted.template for wanted in wanted_of(spec)}
 
 
 def _specs(deployment: Deployment, pending: DeploymentSpec | None) -> list[DeploymentSpec]:
