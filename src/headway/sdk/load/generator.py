@@ -148,7 +148,7 @@ class _Load:
         finally:
             elapsed = time.perf_counter() - self._start
             self._stop.set()
-            self._close()
+            await self._close()
             await loop.run_in_executor(None, pacer.join)
         return self._tally.report(elapsed)
 
@@ -265,18 +265,21 @@ class _Load:
                 if now > min(connection.sent_at + self._plan.timeout, last):
                     connection.give_up("timeout", f"No answer within {self._plan.timeout:g} s.")
             if now > last:
-                self._tally.failed("unsent", "No connection was free to the end.", len(self._waiting))
+                unsent = len(self._waiting) + self._count - self._next
+                self._tally.failed("unsent", "No connection was free to the end.", unsent)
                 break
-            self._send_waiting(now)
+            self._dispatch()  # a request that was due a rounding error after its wake-up, and those without a connection
             try:
                 await asyncio.wait_for(self._ended.wait(), SWEEP_SECONDS)
             except asyncio.TimeoutError:
                 continue
         self._tally.turn(self._on_second)
 
-    def _close(self) -> None:
-        for task in self._opening:
+    async def _close(self) -> None:
+        opening = list(self._opening)
+        for task in opening:
             task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
         for connection in list(self._open):
             connection.request = None
             connection.close()
