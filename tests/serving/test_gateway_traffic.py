@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from types import SimpleNamespace
 
+import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +58,25 @@ def test_a_window_is_over_and_its_cell_stays_while_the_next_one_grows():
     assert meter.totals().codes == {200: 2, 500: 1}
     assert parent.codes == {200: 2} and meter.unfolded().codes == {500: 1}
     TrafficCell.model_validate(again[0].as_json())
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1, max_size=6))
+def test_a_replica_that_leaves_the_routes_and_comes_back_is_told_of_as_one(stays):
+    ledger, told, moment = Ledger(), {}, 1.0
+    for count, tell in stays:
+        meter = Meter(ledger, ("d", "v1", "r"))
+        for _ in range(count):
+            meter.begin(moment)
+            moment += 0.01
+            meter.end(moment)
+            meter.observe(200, 0.01, moment)
+        meter.retire()
+        if tell:
+            told.update({cell.start: cell.as_json() for cell in ledger.take(10)})
+    told.update({cell.start: cell.as_json() for cell in ledger.take(10)})
+    total = sum(count for count, _ in stays)
+    assert sum(cell["codes"]["200"] for cell in told.values()) == total
+    assert sum(cell["busy_seconds"] for cell in told.values()) == pytest.approx(total * 0.01)
 
 
 def test_cells_that_could_not_be_told_are_kept_for_ten_minutes():

@@ -6,7 +6,7 @@ FIRST_LIMIT, SMALLEST_LIMIT, LARGEST_LIMIT = 256.0, 1.0, 1024.0
 LATE_SHARE = 0.5
 """An answer that took more than this part of the time its request had counts as late …"""
 WORSE = 2.0
-"""… if it took this many times as long as the quickest: a model that is slow by itself is not helped by asking less of it."""
+"""… if it took this many times as long as the quickest: asking less of a model that is slow by itself does not help it."""
 EPOCH = 64
 MANY_LATE, FEW_LATE = 0.1, 0.02
 SHRINK, GROW = 0.7, 1.1

@@ -38,7 +38,7 @@ class Totals:
 class Cell(Totals):
     """One window of one meter."""
 
-    __slots__ = ("busy_seconds", "changed", "ends", "key", "start")
+    __slots__ = ("before", "busy_seconds", "changed", "ends", "key", "start")
 
     def __init__(self, key: tuple[str, str, str], start: int) -> None:
         super().__init__()
@@ -48,10 +48,14 @@ class Cell(Totals):
         self.busy_seconds = 0.0
         self.changed = False
         """Whether it waits to be reported."""
+        self.before: Cell | None = None
+        """What was counted in the same window for a replica that left the routes and came back: a report has the sum."""
 
     def as_json(self) -> dict[str, Any]:
         """As a :class:`headway.domain.traffic.TrafficCell`."""
         deployment, version, replica = self.key
+        if self.before is not None:
+            return self._with(self.before).as_json()
         return {
             "deployment_id": deployment,
             "version": version,
@@ -65,6 +69,14 @@ class Cell(Totals):
             "shadow_different": self.shadow_different,
             "shadow_failed": self.shadow_failed,
         }
+
+    def _with(self, before: Cell) -> Cell:
+        total = Cell(self.key, self.start)
+        total.before = before.before
+        for part in (before, self):
+            total.add(part)
+            total.busy_seconds += part.busy_seconds
+        return total
 
 
 class Meter:
@@ -116,6 +128,7 @@ class Meter:
             self._fold(self._cell)
         self._cell = Cell(self.key, self._ledger.window(now))
         self._cell.ends = self._ledger.end_of_window(now)
+        self._cell.before = self._ledger.revive(self._cell)
         return self._cell
 
     def settle(self, now: float) -> None:
@@ -154,6 +167,7 @@ class Meter:
         """Give ``parent`` everything; nothing is counted any more."""
         if self._cell is not None:
             self._fold(self._cell)
+            self._ledger.retire(self._cell)
             self._cell = None
 
 
@@ -163,6 +177,23 @@ class Ledger:
     def __init__(self) -> None:
         self.changed: list[Cell] = []
         self._offset = time.time() - time.monotonic()
+        self._retired: dict[tuple[str, str, str], Cell] = {}
+
+    def retire(self, cell: Cell) -> None:
+        """Nothing more is counted in ``cell``, unless its replica comes back within its window."""
+        self._retired = {key: each for key, each in self._retired.items() if each.start >= cell.start}
+        self._retired[cell.key] = cell
+
+    def revive(self, cell: Cell) -> Cell | None:
+        """What was counted before in the window of a new cell; it is told with that from now on."""
+        before = self._retired.get(cell.key)
+        if before is None or before.start != cell.start:
+            return None
+        del self._retired[cell.key]
+        if before.changed:
+            before.changed = False
+            self.changed.remove(before)
+        return before
 
     def window(self, now: float) -> int:
         """The first second since 1970 of the window in which ``now`` of the monotonic clock lies."""
