@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from headway.domain.deployments import Deployment
+from headway.server.actions import following
+from headway.server.actions.following import FollowedDeployments
 from headway.server.actions.recording import record
-from headway.server.workers import following
-from headway.server.workers.following import FollowedDeployments
 from headway.testing.factories import make_deployment
 
 

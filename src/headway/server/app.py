@@ -29,6 +29,7 @@ from headway.errors import (
 )
 from headway.paths import private_directory, write_atomic
 from headway.server.actions import instances
+from headway.server.actions.routes import RouteBook
 from headway.server.actions.status import VERSION
 from headway.server.api import (
     artifacts,
@@ -111,6 +112,7 @@ def create_app(settings: ServerSettings, url: str) -> Server:
     )
     api.state.platform = platform
     api.state.gateway = keeper
+    api.state.routes = RouteBook(platform)
     for prefix, router in api_routers():
         api.include_router(router, prefix=prefix)
     _handle_errors(api)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from headway.domain.deployments import (
@@ -15,6 +16,7 @@ from headway.domain.deployments import (
 )
 from headway.domain.users import Permission, TokenKind
 from headway.server.actions.access import token_roles
+from headway.server.actions.following import FollowedDeployments
 from headway.server.actions.paging import every
 from headway.server.actions.templates import Placed, all_placed, of_template, template_of
 from headway.server.context import Caller, Platform
@@ -26,28 +28,66 @@ def check_reader(caller: Caller) -> None:
         caller.require(Permission.SERVER_ADMIN)
 
 
-def version(platform: Platform) -> int:
-    """The version that :func:`table` would have: cheap enough to be asked after every change."""
-    with platform.storage.read() as session:
-        return session.events.last_sequence()
+class RouteBook:
+    """The routes of one server, made anew only where something changed that they tell of."""
 
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._lock = threading.Lock()
+        self._followed = FollowedDeployments()
+        self._sequence: int | None = None
+        self._version = 0
+        self._known: dict[str, tuple[object, Route]] = {}
+        self._table: RouteTable | None = None
 
-def table(platform: Platform) -> RouteTable:
-    """All routes as they stand."""
-    with platform.storage.read() as session:
-        sequence = session.events.last_sequence()
-        deployments = session.deployments.all()
+    def version(self) -> int:
+        """The version that :meth:`table` would have: cheap enough to be asked after every change."""
+        with self._lock, self._platform.storage.read() as session:
+            return self._read_version(session)
+
+    def table(self) -> RouteTable:
+        """All routes as they stand."""
+        with self._lock, self._platform.storage.read() as session:
+            version = self._read_version(session)
+            if self._table is None or self._table.version != version:
+                self._table = RouteTable(version=version, routes=self._routes(session))
+            return self._table
+
+    def _read_version(self, session: Session) -> int:
+        """The newest event that may have changed a route. The first time it may have been any."""
+        if self._sequence is None:
+            self._sequence = self._version = session.events.last_sequence()
+        while events := session.events.after(self._sequence, limit=EVENTS_AT_ONCE):
+            self._sequence = events[-1].sequence
+            for event in events:
+                if not event.type.startswith(UNRELATED):
+                    self._version = event.sequence
+        return self._version
+
+    def _routes(self, session: Session) -> tuple[Route, ...]:
+        self._followed.refresh(session)
+        deployments = list(self._followed)
         if not deployments:
-            return RouteTable(version=sequence)
-        tokens = _tokens_by_project(session)
-        placed = all_placed(session)
-        labels = _labels(session)
-        routes = tuple(
-            _route(d, placed.get(d.id, ()), labels.get(d.project_id, {}), tokens.get(d.project_id, ()))
-            for d in deployments
-        )
-        return RouteTable(version=sequence, routes=routes)
+            return ()
+        tokens = _tokens_by_project(session, {deployment.project_id for deployment in deployments})
+        placed, labels = all_placed(session), _labels(session)
+        known, self._known = self._known, {}
+        for deployment in deployments:
+            parts = (
+                deployment,
+                placed.get(deployment.id, []),
+                labels.get(deployment.project_id, {}),
+                tokens.get(deployment.project_id, []),
+            )
+            found = known.get(deployment.id)
+            route = found[1] if found is not None and found[0] == parts else _route(*parts)
+            self._known[deployment.id] = parts, route
+        return tuple(route for _, route in self._known.values())
 
+
+EVENTS_AT_ONCE = 1000
+UNRELATED = ("run.", "job.", "artifact.", "instance_type.")
+"""Events that change no route."""
 
 Labels = dict[tuple[str, int], tuple[str, ...]]
 """A model's name and a version's number to the aliases of that version."""
@@ -96,9 +136,8 @@ def _route(deployment: Deployment, placed: Sequence[Placed], labels: Labels, tok
     )
 
 
-def _tokens_by_project(session: Session) -> dict[str, list[RouteToken]]:
+def _tokens_by_project(session: Session, projects: set[str]) -> dict[str, list[RouteToken]]:
     """Project id to the digests that may predict there. A server admin's plain token may predict everywhere."""
-    projects = {deployment.project_id for deployment in session.deployments.all()}
     found: dict[str, list[RouteToken]] = {project_id: [] for project_id in projects}
     for token, digest in session.tokens.usable_digests():
         user = session.users.find(token.user_id)

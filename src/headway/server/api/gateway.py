@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from headway.domain.deployments import RouteTable
@@ -20,6 +20,7 @@ router = APIRouter(prefix="/gateway", tags=["gateway"])
 
 @router.get("/routes")
 async def read_routes(
+    request: Request,
     platform: PlatformParameter,
     known: Annotated[int, Query(ge=-1)] = -1,
     wait: Annotated[float, Query(ge=0, le=30)] = 0,
@@ -27,14 +28,15 @@ async def read_routes(
 ) -> RouteTable:
     """All routes; at once when they are newer than ``known``, else when they change or after ``wait`` seconds."""
     routes.check_reader(caller)
+    book: routes.RouteBook = request.app.state.routes
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     while True:
         seen = platform.wakeups.generation
-        newest = await run_in_threadpool(routes.version, platform)
+        newest = await run_in_threadpool(book.version)
         left = deadline - loop.time()
         if newest > known or left <= 0 or platform.wakeups.closed:
-            return await run_in_threadpool(routes.table, platform)
+            return await run_in_threadpool(book.table)
         await platform.wakeups.wait(seen, left)
 
 

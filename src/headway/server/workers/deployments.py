@@ -12,9 +12,9 @@ from headway.domain.deployments import Deployment, DeploymentSpec, DeploymentSta
 from headway.domain.replicas import ReplicaPhase, ReplicaSpec
 from headway.errors import HeadwayError
 from headway.server.actions.attempts import base_spec, with_gpus
+from headway.server.actions.following import FollowedDeployments
 from headway.server.actions.templates import Placed, all_placed, load_placed, template_of, template_of_attempt
 from headway.server.context import Platform
-from headway.server.workers.following import FollowedDeployments
 from headway.server.workers.progress import HARD_STOP_AFTER, Absences, mark_lost
 from headway.server.workers.reconciler import Pacer, leased
 from headway.server.workers.rollout import Rollout, depends_on_time, is_settled
@@ -138,6 +138,8 @@ class DeploymentWorker:
 
 def replica_spec(platform: Platform, session: Session, deployment: Deployment, one: Placed) -> ReplicaSpec:
     """What the agent of one serving replica is given."""
+    # The replica may belong to a revision that was made since the deployment was read.
+    deployment = session.deployments.find(deployment.id) or deployment
     version = session.model_versions.get(one.attempt.model_version_id or "")
     model = session.models.get(version.model_id)
     spec = _spec_of(session, deployment, one)

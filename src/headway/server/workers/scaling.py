@@ -16,11 +16,11 @@ from headway.domain.scaling import MEAN_SECONDS, Decision, Load, decide, mean_in
 from headway.domain.traffic import WINDOW_SECONDS, TrafficCell
 from headway.server.actions import capacity
 from headway.server.actions.deployments import set_replicas
+from headway.server.actions.following import FollowedDeployments
 from headway.server.actions.recording import record
 from headway.server.actions.specs import SERVER_ROLE
 from headway.server.actions.traffic import WAITING_COUNTS
 from headway.server.context import Platform
-from headway.server.workers.following import FollowedDeployments
 from headway.storage.base import Session
 
 logger = logging.getLogger("headway.workers.scaling")
