@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import TypeVar
 
 from headway.domain.deployments import (
     Deployment,
@@ -38,7 +39,10 @@ class RouteBook:
         self._sequence: int | None = None
         self._version = 0
         self._known: dict[str, tuple[object, Route]] = {}
+        self._tokens: dict[str, list[RouteToken]] = {}
+        self._labels: dict[str, Labels] = {}
         self._table: RouteTable | None = None
+        self._document: tuple[RouteTable, bytes] | None = None
 
     def version(self) -> int:
         """The version that :meth:`table` would have: cheap enough to be asked after every change."""
@@ -52,6 +56,14 @@ class RouteBook:
             if self._table is None or self._table.version != version:
                 self._table = RouteTable(version=version, routes=self._routes(session))
             return self._table
+
+    def document(self) -> bytes:
+        """:meth:`table` as JSON."""
+        table = self.table()
+        kept = self._document
+        if kept is None or kept[0] is not table:
+            kept = self._document = table, table.model_dump_json().encode()
+        return kept[1]
 
     def _read_version(self, session: Session) -> int:
         """The newest event that may have changed a route. The first time it may have been any."""
@@ -69,15 +81,18 @@ class RouteBook:
         deployments = list(self._followed)
         if not deployments:
             return ()
-        tokens = _tokens_by_project(session, {deployment.project_id for deployment in deployments})
-        placed, labels = all_placed(session), _labels(session)
+        projects = {deployment.project_id for deployment in deployments}
+        self._tokens = _kept(self._tokens, _tokens_by_project(session, projects))
+        self._labels = _kept(self._labels, _labels(session))
+        placed, tokens, labels = all_placed(session), self._tokens, self._labels
         known, self._known = self._known, {}
+        none: Labels = {}
         for deployment in deployments:
             parts = (
                 deployment,
                 placed.get(deployment.id, []),
-                labels.get(deployment.project_id, {}),
-                tokens.get(deployment.project_id, []),
+                labels.get(deployment.project_id, none),
+                tokens[deployment.project_id],
             )
             found = known.get(deployment.id)
             route = found[1] if found is not None and found[0] == parts else _route(*parts)
@@ -89,8 +104,14 @@ EVENTS_AT_ONCE = 1000
 UNRELATED = ("run.", "job.", "artifact.", "instance_type.")
 """Events that change no route."""
 
+V = TypeVar("V")
 Labels = dict[tuple[str, int], tuple[str, ...]]
 """A model's name and a version's number to the aliases of that version."""
+
+
+def _kept(before: dict[str, V], now: dict[str, V]) -> dict[str, V]:
+    """``now`` with the very values of ``before`` that are equal: a thousand routes share one, and compare it by identity."""
+    return {key: before[key] if before.get(key) == value else value for key, value in now.items()}
 
 
 def _labels(session: Session) -> dict[str, Labels]:

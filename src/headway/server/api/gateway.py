@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 from headway.domain.deployments import RouteTable
 from headway.domain.traffic import TrafficReceipt, TrafficReport
@@ -18,14 +19,14 @@ from headway.server.context import Caller
 router = APIRouter(prefix="/gateway", tags=["gateway"])
 
 
-@router.get("/routes")
+@router.get("/routes", response_model=RouteTable)
 async def read_routes(
     request: Request,
     platform: PlatformParameter,
     known: Annotated[int, Query(ge=-1)] = -1,
     wait: Annotated[float, Query(ge=0, le=30)] = 0,
     caller: Caller = right(None, {TokenKind.GATEWAY, TokenKind.USER}),
-) -> RouteTable:
+) -> Response:
     """All routes; at once when they are newer than ``known``, else when they change or after ``wait`` seconds."""
     routes.check_reader(caller)
     book: routes.RouteBook = request.app.state.routes
@@ -36,7 +37,7 @@ async def read_routes(
         newest = await run_in_threadpool(book.version)
         left = deadline - loop.time()
         if newest > known or left <= 0 or platform.wakeups.closed:
-            return await run_in_threadpool(book.table)
+            return Response(await run_in_threadpool(book.document), media_type="application/json")
         await platform.wakeups.wait(seen, left)
 
 
