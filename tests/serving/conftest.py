@@ -108,7 +108,7 @@ class Predictor:
 """
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 10.0, what: str = "the condition") -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "the condition") -> Any:
     """The first true value of ``condition``; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

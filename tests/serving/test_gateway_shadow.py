@@ -63,7 +63,7 @@ def test_answers_are_compared_by_what_they_say(one, two, same):
 
 
 def counts(gateway):
-    text = requests.get(gateway.url + "/metrics", timeout=10).text
+    text = requests.get(gateway.url + "/metrics", timeout=60).text
     return {name: int(n) for name, n in re.findall(r'shadow_total{[^}]*version="v2",result="(\w+)"} (\d+)', text)}
 
 
@@ -71,7 +71,7 @@ def started(home, tools, live, shadow, **settings):
     route = tools.route("dep1", (1, 100, {"a": live}), (2, 0, {"b": shadow}), shadow=2, **settings)
     home.feed.publish(route)
     gateway = home.start()
-    tools.wait_until(lambda: requests.get(gateway.url + "/health", timeout=10).json()["routes_version"] == 1)
+    tools.wait_until(lambda: requests.get(gateway.url + "/health", timeout=60).json()["routes_version"] == 1)
     return gateway
 
 
@@ -118,7 +118,7 @@ def test_a_shadow_that_hangs_delays_nobody_and_what_it_cannot_take_is_dropped(ho
 def test_a_shadow_takes_no_traffic_of_its_own(home, tools, scripted):
     live, shadow = scripted(), scripted()
     gateway = started(home, tools, live.address, shadow.address)
-    answer = requests.post(gateway.url + "/v1/models/dep1/versions/2:predict", json={}, timeout=10)
+    answer = requests.post(gateway.url + "/v1/models/dep1/versions/2:predict", json={}, timeout=60)
     assert answer.status_code == 404
     assert shadow.seen == []
 

@@ -115,7 +115,7 @@ def started(home, tools, *routes, options=()):
     home.feed.publish(*routes)
     gateway = home.start(*options)
     tools.wait_until(
-        lambda: requests.get(gateway.url + "/health", timeout=10).json()["routes_version"] == home.feed.version
+        lambda: requests.get(gateway.url + "/health", timeout=60).json()["routes_version"] == home.feed.version
     )
     return gateway
 
@@ -197,7 +197,7 @@ def test_many_deployments_of_which_few_are_busy_are_told_of_alone(home, tools, s
         assert predict(gateway, f"dep{n}").status_code == 200
     tools.wait_until(lambda: codes(home, "dep3") + codes(home, "dep7") == {200: 2}, 20)
     assert {cell.deployment_id for cell in cells(home)} == {"dep3", "dep7"}
-    text = requests.get(gateway.url + "/metrics", timeout=10).text
+    text = requests.get(gateway.url + "/metrics", timeout=60).text
     assert 'deployment="dep3"' in text and 'deployment="dep4"' not in text
 
 
@@ -215,8 +215,8 @@ def test_the_access_log_has_a_line_for_each_request_and_no_secret(home, tools, s
     gateway = started(home, tools, route)
     url = gateway.url + "/model-serving/dep1:predict"
     bearer = {"Authorization": f"Bearer {SECRET}", "X-Request-Id": "mine"}
-    assert requests.post(url + "?token=query", json={"secret": "body"}, headers=bearer, timeout=10).status_code == 200
-    assert requests.post(url, json={}, headers={"Authorization": "Bearer hw_wrong"}, timeout=10).status_code == 401
+    assert requests.post(url + "?token=query", json={"secret": "body"}, headers=bearer, timeout=60).status_code == 200
+    assert requests.post(url, json={}, headers={"Authorization": "Bearer hw_wrong"}, timeout=60).status_code == 401
     assert predict(gateway, "unknown").status_code == 404
     tools.wait_until(lambda: len(lines(home)) == 3)
     first, second, third = lines(home)
