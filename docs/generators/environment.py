@@ -60,6 +60,8 @@ PROGRAM = {
     "HEADWAY_PARAMS_FILE": "Where a file of parameters lies if there is one.",
     "HEADWAY_MODEL_NAME": "In a replica that serves: what the endpoint calls the model.",
     "HEADWAY_MODEL_VERSION": "In a replica that serves: the version's number.",
+    "HEADWAY_MODEL_LABELS": "In a replica that serves: the model's aliases for this version, with commas between them.",
+    "HEADWAY_BATCHING": "In a replica that serves: how requests that arrive together are answered, as JSON.",
     "HEADWAY_ENVIRONMENTS_DIR": "In a replica that serves: where virtual environments of models are kept; "
     "`~/.cache/headway/environments` without it.",
     "PS_MODEL_PATH": "The same as HEADWAY_MODEL_DIR, for scripts from Gradient.",

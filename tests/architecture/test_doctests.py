@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 
 import pytest
@@ -13,10 +14,14 @@ import headway
 SKIPPED = {"headway.__main__", "headway.agent.__main__", "headway.serving.__main__", "headway.serving.gateway.__main__"}
 """Importing these runs a program."""
 
+NEEDS = {"headway.serving.runtimes.tensorflow": "tensorflow", "headway.serving.runtimes.torch": "torch"}
+"""Module to the framework that it cannot be imported without."""
+
 
 def module_names() -> list[str]:
     found = [module.name for module in pkgutil.walk_packages(headway.__path__, "headway.")]
-    return [name for name in found if name not in SKIPPED and ".migrations." not in name]
+    absent = {name for name, framework in NEEDS.items() if importlib.util.find_spec(framework) is None}
+    return [name for name in found if name not in SKIPPED | absent and ".migrations." not in name]
 
 
 @pytest.mark.parametrize("name", module_names())

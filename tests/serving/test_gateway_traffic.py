@@ -143,6 +143,16 @@ def test_every_request_is_told_of_once(home, tools, scripted):
     assert len(home.feed.reports) == quiet
 
 
+def test_who_looks_at_the_metadata_makes_no_traffic(home, tools, scripted):
+    replica = scripted()
+    gateway = started(home, tools, tools.route("dep1", (1, 1, {"a": replica.address})))
+    assert requests.get(f"{gateway.url}/model-serving/dep1/metadata", timeout=30).status_code == 200
+    assert requests.get(f"{gateway.url}/v2/models/dep1", timeout=30).status_code == 200
+    assert predict(gateway).status_code == 200
+    tools.wait_until(lambda: codes(home), 20)
+    assert codes(home) == {200: 1}
+
+
 def test_what_waits_for_a_deployment_without_replicas_is_told_at_once_and_taken_back(home, tools):
     gateway = started(home, tools, tools.route("dep1", state=DeploymentState.STARTING))
     waiting = threading.Thread(target=predict, args=(gateway,), kwargs={"X-Request-Timeout": "3"})

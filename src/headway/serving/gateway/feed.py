@@ -94,13 +94,22 @@ class RouteFeed:
             return False
         return True
 
-    async def refresh(self) -> None:
-        """Ask the server now, unless that was done within the last second; back once it answered, after 1 s at most."""
-        now = time.monotonic()
-        if not self._refreshing:
-            if now - self._kicked_at < REFRESH_SECONDS:
+    async def refresh(self, *, patient: bool = False) -> None:
+        """Ask the server now; back once it answered, after a second at most.
+
+        It is asked once a second at most: within a second after the last question there is no other one, or, for the
+        ``patient``, there is one when that second is over.
+        """
+        asked = time.monotonic()
+        left = self._kicked_at + REFRESH_SECONDS - asked
+        if not self._refreshing and left > 0:
+            if not patient:
                 return
-            self._kicked_at = now
+            await asyncio.sleep(left)
+        if not self._refreshing:
+            if self._kicked_at > asked:
+                return  # somebody who was patient, too, has asked meanwhile, and was answered
+            self._kicked_at = time.monotonic()
             self._refreshing = True
             self._kick.set()
         await self._refreshed.wait(REFRESH_SECONDS)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from headway.serving.gateway.targets import Destination
     from headway.serving.http.exchange import Exchange
 
-NEWS_SECONDS = 0.5
-"""How long a request to a stopped deployment waits: the word that it was started may still be on its way."""
 CLIENT_LEFT = 499
 
 
@@ -82,7 +80,7 @@ class Relay:
             self.finish(404, "This deployment has been removed.")
             return
         if entry.stopped:
-            self._await_news(now)
+            self.finish(503, "This deployment is stopped.", 10)
             return
         group = self._group()
         if group is not None and not group.available:
@@ -98,15 +96,6 @@ class Relay:
             self.finish(429, "More is asked of this deployment than it can answer in time.", 1)
         else:
             self.relays.hold(self, group.waiting)
-
-    def _await_news(self, now: float) -> None:
-        self.relays.deadlines.remove(self, self.tick)
-        self.deadline = min(self.deadline, self.started + NEWS_SECONDS)
-        if self.deadline <= now:
-            self.finish(503, "This deployment is stopped.", 10)
-            return
-        self.tick = self.relays.deadlines.add(self, self.deadline)
-        self.relays.hold(self, self.entry.unplaced)
 
     def _group(self) -> Group | None:
         entry, wanted = self.entry, self.destination

@@ -13,6 +13,7 @@ from headway.serving.gateway.deadlines import Deadlines
 from headway.serving.gateway.health import HealthKeeper
 from headway.serving.gateway.relay import Relay, pick
 from headway.serving.gateway.shadow import Shadows
+from headway.serving.gateway.targets import READ_VERBS
 
 if TYPE_CHECKING:
     from headway.serving.gateway.routes import Backend, Entry, Group
@@ -122,8 +123,9 @@ class Relays:
 
     def count(self, relay: Relay, code: int, size: int, now: float) -> None:
         """It is over."""
-        meter = relay.entry.meter if relay.backend is None else relay.backend.meter
-        meter.observe(code, now - relay.started, now)
+        if relay.destination.verb not in READ_VERBS:  # who looks at a model's metadata makes no traffic
+            meter = relay.entry.meter if relay.backend is None else relay.backend.meter
+            meter.observe(code, now - relay.started, now)
         if relay.backend is not None and relay.backend.retired and not relay.backend.active:
             meter.retire()
         self.access_log.write(relay, code, size, now - relay.started)

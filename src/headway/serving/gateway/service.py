@@ -62,7 +62,7 @@ class Gateway:
             exchange.respond(self._own(request.path))
             return
         wanted, entry = request.context
-        if entry is None or entry.gone:
+        if entry is None or entry.gone or entry.stopped:
             search = asyncio.get_running_loop().create_task(self._search(exchange, wanted))
             self._searches.add(search)
             search.add_done_callback(self._searches.discard)
@@ -76,9 +76,11 @@ class Gateway:
             self.relays.begin(entry, wanted, exchange)
 
     async def _search(self, exchange: Exchange, wanted: Destination) -> None:
-        """A deployment that is not known may have been made a moment ago: ask the server."""
+        """A deployment that is not known may have been made a moment ago, and one that is stopped may have been started: ask
+        the server. The stopped ones wait for an answer; those that exist nowhere get theirs at once."""
+        known = self.table.find(wanted.deployment)
         if not self.table.is_ambiguous(wanted.deployment):
-            await self.feed.refresh()
+            await self.feed.refresh(patient=known is not None)
         if exchange.gone:
             return
         entry = self.table.find(wanted.deployment)
