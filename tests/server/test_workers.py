@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -30,7 +31,8 @@ from headway.server.workers import progress
 from headway.server.workers.cleaning import CleaningWorker
 from headway.server.workers.deployments import DeploymentWorker, replica_spec
 from headway.server.workers.jobs import JobWorker, job_specs
-from headway.server.workers.rollout import STEADY
+from headway.server.workers.rollout import PROGRESS, STEADY
+from headway.testing.faults import until
 
 
 class ScriptedEngine:
@@ -318,7 +320,15 @@ def test_failures_are_forgotten_once_all_replicas_have_run_for_a_while(scene: Sc
     assert scene.deployment(deployment).failures == 0
 
 
+def remove_deployments(scene: Scene) -> None:
+    with scene.platform.storage.read() as session:
+        found = session.deployments.all()
+    for deployment in found:
+        deployments.delete(scene.platform, scene.world.admin, deployment.id)
+
+
 def test_a_deployment_that_waits_for_room_says_for_what_and_changes_nothing_while_it_waits(gpu_scene: Scene) -> None:
+    remove_deployments(gpu_scene)  # those of other tests may have something to do by themselves
     blocker = jobs.JobCreate.model_validate(
         {"name": "b", "project": gpu_scene.project.id, "command": "x", "instance_type": "gpu.1"}
     )
@@ -329,8 +339,12 @@ def test_a_deployment_that_waits_for_room_says_for_what_and_changes_nothing_whil
     deployment = deployments.create(gpu_scene.platform, gpu_scene.world.admin, request, "http://127.0.0.1:1")
     gpu_scene.deployments.look()
     assert "waiting for 1 GPU" in gpu_scene.deployment(deployment).reason
-    wakes: list[int] = []
-    end = gpu_scene.platform.storage.subscribe(lambda: wakes.append(1))
+    wakes: list[float] = []
+    end = gpu_scene.platform.storage.subscribe(lambda: wakes.append(time.monotonic()))
+    with gpu_scene.platform.storage.write() as session:
+        session.settings.put("a-change", "after which nothing earlier is told")
+    until(lambda: wakes and time.monotonic() - wakes[-1] > 0.5)
+    wakes.clear()
     before = events_of(gpu_scene, deployment.id)
     gpu_scene.deployments.look()
     gpu_scene.deployments.look()
@@ -397,3 +411,23 @@ def test_a_version_of_another_project_is_not_deployed(scene: Scene) -> None:
     request = DeploymentCreate(project=scene.project.id, name=new_id("d"), model=version.id)
     with pytest.raises(InvalidRequestError, match="another project"):
         deployments.create(scene.platform, scene.world.admin, request, "http://127.0.0.1:1")
+
+
+def test_a_revision_whose_replicas_hang_is_given_up_after_a_while(scene: Scene) -> None:
+    deployment = scene.deploy()
+    scene.deployments.look()
+    scene.answer(deployment)
+    scene.deployments.look()
+    scene.update(deployment, environment={"A": "1"})
+    scene.deployments.look()
+    assert scene.deployment(deployment).pending == 2
+    with scene.platform.storage.write() as session:
+        found = session.deployments.get(deployment.id)
+        session.deployments.put(found.evolve(pending_since=now() - PROGRESS - timedelta(seconds=1)))
+    DeploymentWorker(scene.platform).look()
+    found = scene.deployment(deployment)
+    assert (found.revision, found.pending, found.state) == (1, None, DeploymentState.RUNNING)
+    with scene.platform.storage.read() as session:
+        failed = session.revisions.get(deployment.id, 2)
+    assert failed.state is RevisionState.FAILED
+    assert "within 15 minutes: v1 0 of 1" in failed.reason

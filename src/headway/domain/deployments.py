@@ -180,6 +180,8 @@ class Deployment(Record):
     """Replicas that ended badly lately; forgotten once all have answered for a while."""
     next_start_at: Timestamp | None = None
     """After failures: when the next replica is started."""
+    pending_since: Timestamp | None = None
+    """When the pending revision was made."""
     pending_failures: int = 0
     """Replicas of the pending revision that ended badly."""
     last_number: int = 0

@@ -140,7 +140,13 @@ def make(
         takes_back=takes_back,
     )
     session.revisions.add(revision)
-    deployment = deployment.evolve(pending=number, last_revision=number, pending_failures=0, next_start_at=None)
+    deployment = deployment.evolve(
+        pending=number,
+        pending_since=moment,
+        last_revision=number,
+        pending_failures=0,
+        next_start_at=None,
+    )
     meant = {f"models:/{version.model}/{version.version}": version.weight for version in spec.versions}
     more = {"versions": meant, **({"asked": dict(asked)} if asked else {})}
     _tell(session, deployment, "deployment.revision_created", number, reason, actor, **more)

@@ -38,6 +38,8 @@ ERROR_AFTER = 3
 DRAIN = timedelta(seconds=1)
 """How long a replica goes on after it left the routes, before it is told to end: gateways hear of it meanwhile. It
 answers for another second after that (docs/internals/contracts.md, section 5)."""
+PROGRESS = timedelta(minutes=15)
+"""How long replicas of a pending revision may take to answer, once there is room for them, until it has failed."""
 REPLACED = "a replica ended"
 
 
@@ -64,6 +66,8 @@ class Rollout:
         else:
             self._judge_pending()
             waiting = self._add_missing()
+            if not waiting:
+                self._give_up_overdue()
             self._drain_extra()
             self._tell_state(waiting)
         # What waits for room is looked at again and again: writing what did not change would wake the next look at once.
@@ -111,6 +115,16 @@ class Rollout:
         assert self._deployment.pending is not None
         revision = self._session.revisions.get(self._deployment.id, self._deployment.pending)
         self._deployment = revisions.go_live(self._session, self._deployment, revision, self._moment)
+
+    def _give_up_overdue(self) -> None:
+        """A replica may hang for ever without ending."""
+        pending = self._pending_spec()
+        if pending is not None and is_overdue(self._deployment, self._moment):
+            minutes = PROGRESS.total_seconds() / 60
+            reason = (
+                f"not all answered within {minutes:.0f} minutes: {_progress(self._deployment, pending, self._placed)}"
+            )
+            self._deployment = revisions.fail(self._session, self._deployment, reason)
 
     def _pending_spec(self) -> DeploymentSpec | None:
         if self._deployment.pending is None:
@@ -230,7 +244,7 @@ def is_settled(
         return False
     if missing_now(deployment, pending, placed, moment) or extra_of(deployment, pending, placed):
         return False
-    if is_steady(deployment, moment):
+    if is_steady(deployment, moment) or is_overdue(deployment, moment):
         return False
     return present_state(deployment, pending, placed) == (deployment.state, deployment.reason)
 
@@ -276,6 +290,12 @@ def has_drained(one: Placed, moment: datetime) -> bool:
     """Whether a replica that left the routes is to be told to end."""
     since = one.attempt.draining_since
     return since is not None and one.replica.directive.action is not Action.STOP and moment - since >= DRAIN
+
+
+def is_overdue(deployment: Deployment, moment: datetime) -> bool:
+    """Whether the pending revision has had the time it may take."""
+    since = deployment.pending_since if deployment.pending is not None else None
+    return since is not None and moment - since > PROGRESS
 
 
 def is_steady(deployment: Deployment, moment: datetime) -> bool:
