@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.serving.batching import MAX_WAITING, Batcher
+from headway.serving.joining import RowsError
 from headway.serving.pace import FAST, SLOW, Pace, Stopwatch
 from headway.serving.protocols.base import Call
 from headway.serving.runtimes.base import Signature, TensorSpec
@@ -455,5 +456,25 @@ def test_what_is_thrown_at_the_boundary_is_the_callers_error_and_the_rest_goes_o
                 batcher.submit(item)
             await asyncio.gather(*(item.outcome for item in items))
             assert [type(item.error) for item in items] == [SystemExit, MemoryError, StopIteration]
+
+    run(scene)
+
+
+def test_a_model_that_says_it_answers_row_by_row_and_does_not_is_told_so():
+    class Short(Doubling):
+        signature = None
+        batch = True
+
+        def predict(self, inputs: Any) -> Any:
+            return [1]
+
+    async def scene() -> None:
+        batcher = batcher_of(Short())
+        short, right = Item(["a", "b", "c"], 3, "rows"), Item(["a"], 1, "rows")
+        for item in (short, right):
+            batcher.submit(item)
+        with pytest.raises(RowsError, match="answered 1 rows for 3"):
+            await short.outcome
+        assert await right.outcome == [1]
 
     run(scene)

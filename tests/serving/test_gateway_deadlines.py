@@ -109,9 +109,9 @@ def test_waiting_counts_and_what_is_left_is_passed_on(home, tools, scripted):
 
 
 def test_nothing_that_comes_up_in_time_is_503_with_the_reason(home, tools):
-    gateway = started(home, tools, tools.route("dep1", state=DeploymentState.ERROR, reason="It keeps dying."))
+    gateway = started(home, tools, tools.route("dep1", state=STARTING, reason="It is slow."))
     answer = predict(gateway, X_Request_Timeout="0.2")
-    assert answer.status_code == 503 and "It keeps dying." in answer.json()["error"]
+    assert answer.status_code == 503 and "It is slow." in answer.json()["error"]
     assert int(answer.headers["Retry-After"]) > 0
 
 
@@ -255,3 +255,12 @@ def test_overload_is_refused_and_what_is_taken_on_is_answered_in_time(home, tool
         client.join(60)
     assert set(statuses) == {200, 429, 504} or set(statuses) == {200, 429}
     assert useful >= 0.8
+
+
+def test_nobody_waits_in_vain_for_a_deployment_whose_replicas_keep_failing(home, tools):
+    route = tools.route("dep1", state=DeploymentState.ERROR, reason="The weights are missing.")
+    gateway = started(home, tools, route)
+    answer = predict(gateway)  # it would wait for a minute
+    assert answer.status_code == 503 and "The weights are missing." in answer.text
+    assert answer.elapsed.total_seconds() < 30
+    assert answer.headers["Retry-After"]

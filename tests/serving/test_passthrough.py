@@ -72,7 +72,7 @@ def model(tmp_path):
 
 
 def write(directory, **settings):
-    (directory / "headway.yaml").write_text(json.dumps(settings))
+    (directory / "serving.yaml").write_text(json.dumps(settings))
     return directory
 
 
@@ -310,7 +310,7 @@ def test_what_a_file_says_wrongly_is_named(tmp_path, settings, reason):
 
 
 def test_a_file_that_is_no_yaml_is_named(tmp_path):
-    (tmp_path / "headway.yaml").write_text("command: [a\n")
+    (tmp_path / "serving.yaml").write_text("command: [a\n")
     with pytest.raises(ModelLoadError, match="not valid YAML"):
         read_command(tmp_path)
 

@@ -109,8 +109,8 @@ def test_files_decide_what_serves_them(tmp_path):
 @pytest.mark.parametrize(
     ("files", "found"),
     [
-        (["headway.yaml", "predict.py", "model.onnx"], "command"),
-        (["deep/headway.yaml", "predict.py", "model.onnx"], "python"),
+        (["serving.yaml", "predict.py", "model.onnx"], "command"),
+        (["deep/serving.yaml", "predict.py", "model.onnx"], "python"),
         (["deep/predict.py", "deep/model.onnx"], "onnx"),
         (["1/saved_model.pb", "1/variables/variables.index", "notes.txt"], "tensorflow"),
         (["model.json"], "xgboost"),

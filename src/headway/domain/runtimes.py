@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 RUNTIME_FILES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("command", ("headway.yaml",)),
+    ("command", ("serving.yaml",)),
     ("python", ("predict.py",)),
     ("sklearn", ("*.skops",)),
     ("onnx", ("*.onnx",)),
@@ -21,7 +21,7 @@ RUNTIME_FILES: tuple[tuple[str, tuple[str, ...]], ...] = (
 def detect_runtime(paths: Iterable[str]) -> str | None:
     """The runtime that fits the files, or None.
 
-    ``predict.py`` and ``headway.yaml`` count only at the top; the others may lie deeper (``1/saved_model.pb``).
+    ``predict.py`` and ``serving.yaml`` count only at the top; the others may lie deeper (``1/saved_model.pb``).
 
     >>> detect_runtime(["model.skops"]), detect_runtime(["weights.bin"])
     ('sklearn', None)

@@ -80,6 +80,8 @@ class Batcher:
         """Calls that were taken and have neither finished nor failed."""
         self._max_rows, self._max_wait = max_rows, max_wait_ms / 1000
         self._joinable = is_joinable(model) and max_rows > 1
+        self._says_rows = model.signature is None and bool(model.batch)
+        """Whether somebody wrote that it answers row by row, so that another number of rows is a fault."""
         self._observe, self._stopwatch = observe, stopwatch
         self._loop = asyncio.get_running_loop()
         self._groups: dict[Hashable, deque[Item]] = {}
@@ -198,7 +200,7 @@ class Batcher:
             watch = self._stopwatch()
             result = self.model.predict(inputs)
             self.pace.observe(rows, watch.seconds())
-            parts = split(result, calls)
+            parts = split(result, calls) if len(calls) > 1 or self._says_rows else [result]
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the boundary to code of users
             if len(batch) == 1:
                 return [(None, error)]

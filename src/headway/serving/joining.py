@@ -44,8 +44,8 @@ def split(result: Any, calls: Sequence[Call]) -> list[Any]:
     Raises:
         RowsError: It has no rows, or not as many as were asked for.
     """
-    if len(calls) == 1:
-        return [result]
+    if len(calls) == 1 and calls[0].rows is None:
+        return [result]  # it has no rows to be counted
     bounds = [0]
     for call in calls:
         bounds.append(bounds[-1] + (call.rows or 0))

@@ -125,7 +125,7 @@ class Replica:
             return method_problem(request, READ)
         target = locate(path)
         if target is None:
-            return error_response(404, f"Malformed request: {request.method} {path}")
+            return error_response(404, f"There is nothing at {path}.")
         request.context = Aim(path, target)
         wire = self._wires[target.protocol]
         return self._wrong_target(target, wire) or _wrong_verb(request, target, wire)

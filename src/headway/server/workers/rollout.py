@@ -99,10 +99,18 @@ class Rollout:
     def _count_live_failure(self, one: Placed) -> None:
         failures = self._deployment.failures + 1
         pause = 0.0 if failures <= FREE_FAILURES else min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2))
+        reason = f"{REPLACED} ({describe_end(one)}) and is replaced" + (f" in {pause:.0f} s" if pause else "")
         self._deployment = self._deployment.evolve(
+            failures=failures, next_start_at=self._moment + timedelta(seconds=pause), reason=reason
+        )
+        record(
+            self._session,
+            "deployment.replica_failed",
+            self._deployment.id,
+            project_id=self._deployment.project_id,
+            message=reason,
+            replica=f"{SERVER_ROLE}-{one.attempt.number}",
             failures=failures,
-            next_start_at=self._moment + timedelta(seconds=pause),
-            reason=f"{REPLACED} ({describe_end(one)}) and is replaced" + (f" in {pause:.0f} s" if pause else ""),
         )
 
     # Revisions.
@@ -351,5 +359,7 @@ def describe_end(one: Placed) -> str:
     how = replica.reason or (f"signal {replica.signal}" if replica.signal else f"exit code {replica.exit_code}")
     if replica.phase is ReplicaPhase.LOST and not replica.reason:
         how = "its agent is gone"
-    last = next((line for line in reversed(replica.last_lines) if line.strip()), "")
+    # What a program that was killed said last has nothing to do with it.
+    lines = () if replica.signal else replica.last_lines
+    last = next((line for line in reversed(lines) if line.strip()), "")
     return f"{SERVER_ROLE}-{one.attempt.number}: {how}" + (f": {last[:300]}" if last else "")

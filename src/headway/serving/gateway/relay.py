@@ -6,6 +6,7 @@ from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from headway.domain.deployments import DeploymentState
 from headway.serving.gateway.balancer import less_loaded, stick
 from headway.serving.gateway.messages import build_message, build_response, request_id, wanted_seconds
 from headway.serving.gateway.upstream import ConnectError, GarbageError, Handle, Reply, UpstreamError
@@ -86,7 +87,11 @@ class Relay:
         if group is not None and not group.available:
             group = None
         if group is None:
-            if not self._is_answered_404():
+            if self._is_answered_404():
+                return
+            if entry.route.state is DeploymentState.ERROR:
+                self.finish(503, self._no_replica(), 10)  # it keeps failing: who waits does so in vain
+            else:
                 self.relays.hold(self, entry.unplaced)
             return
         backend = None if group.waiting else pick(group)

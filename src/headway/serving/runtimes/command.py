@@ -1,4 +1,4 @@
-"""Models that are served by a program of their own: ``headway.yaml`` at the top of the model.
+"""Models that are served by a program of their own: ``serving.yaml`` at the top of the model.
 
 command: [python, server.py, --port, "{port}"]    # {port}, {host} and {model_dir} are filled in
 health: /healthz                                   # answers 2xx when it can predict; /health if absent
@@ -16,14 +16,14 @@ from typing import Any
 
 from headway.errors import InvalidRequestError, ModelLoadError
 
-FILE = "headway.yaml"
+FILE = "serving.yaml"
 KEYS = frozenset({"command", "health", "protocol"})
 PROTOCOLS = ("plain", "tensorflow", "openinference", "invocations")
 
 
 @dataclass(frozen=True)
 class ServingCommand:
-    """What a ``headway.yaml`` says."""
+    """What a ``serving.yaml`` says."""
 
     command: tuple[str, ...]
     health: str = "/health"
@@ -48,7 +48,7 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
 
 
 def read_command(model_dir: Path) -> ServingCommand | None:
-    """The command of a model; None where it has none. A ``headway.yaml`` with other settings alone is a project file.
+    """The command of a model; None where it has none, which says nothing of its other files.
 
     Raises:
         ModelLoadError: The file cannot be read, or what it says of a command is wrong.

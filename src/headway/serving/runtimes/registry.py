@@ -38,7 +38,7 @@ RUNTIMES = {
 served by :mod:`headway.serving.passthrough`."""
 
 
-COMMAND_FILE = "headway.yaml"
+COMMAND_FILE = "serving.yaml"
 """Where it has no command, it says nothing of what serves the other files."""
 
 

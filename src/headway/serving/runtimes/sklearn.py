@@ -90,6 +90,9 @@ class SklearnModel:
             "scikit_learn": sklearn.__version__,
             "features": list(spec.columns) or getattr(estimator, "n_features_in_", None),
         }
+        classes = getattr(estimator, "classes_", None)
+        if isinstance(classes, np.ndarray) and classes.ndim == 1:
+            self.metadata = {**self.metadata, "classes": classes.tolist()}
 
     def predict(self, inputs: Arrays) -> Arrays:
         """Predict. scikit-learn's own checks are left out where they cannot find anything."""
