@@ -6,6 +6,7 @@ no padding; BOOL is one byte; each element of BYTES is its length in four bytes,
 
 from __future__ import annotations
 
+import difflib
 import math
 import struct
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import numpy as np
 from headway.serving.encoding import EncodingError
 from headway.serving.protocols.base import BadRequestError
 from headway.serving.protocols.scalars import DEEPEST, shown
-from headway.serving.protocols.values import Array, Input, name_fault
+from headway.serving.protocols.values import Array, Input
 from headway.serving.runtimes.base import TensorSpec
 
 BYTES = "BYTES"
@@ -111,7 +112,9 @@ def _datatype_fault(datatype: Any) -> str:
         return "BF16 is not taken; send FP32"
     if not isinstance(datatype, str):
         return f"'datatype' must be a text, found {shown(datatype)}"
-    return name_fault("datatype", [datatype], DTYPES)
+    nearest = difflib.get_close_matches(datatype[:100], DTYPES, n=1)
+    hint = f", did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(DTYPES)}"
+    return f"unknown datatype {datatype[:100]!r}{hint}"
 
 
 def _shape_in(document: dict[str, Any], name: str) -> tuple[int, ...]:
