@@ -262,6 +262,7 @@ def test_data_is_json_in_hand_or_in_a_file(tmp_path: Path) -> None:
     assert read_bodies(' {"inputs": 1}') == [b' {"inputs": 1}']
     assert read_bodies(tmp_path / "one.json") == read_bodies(str(tmp_path / "one.json")) == [b'{"inputs": 1}']
     assert read_bodies(tmp_path / "many.jsonl") == [b'{"inputs": 1}', b'{"inputs": 2}']
+    assert read_bodies({"inputs": float("nan")}) == [b'{"inputs":NaN}']
     (tmp_path / "wrong.jsonl").write_text('{"inputs": 1}\n{inputs: 2}\n')
     (tmp_path / "empty.ndjson").write_text("\n")
     for data, named in (
@@ -269,7 +270,7 @@ def test_data_is_json_in_hand_or_in_a_file(tmp_path: Path) -> None:
         (tmp_path / "wrong.jsonl", "line 2 is not JSON"),
         (tmp_path / "empty.ndjson", "empty"),
         ("absent.json", "absent.json"),
-        ({"inputs": float("nan")}, "JSON"),
+        ({"inputs": object()}, "JSON"),
     ):
         with pytest.raises(InvalidRequestError, match=named):
             read_bodies(data)

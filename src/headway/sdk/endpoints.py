@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +20,7 @@ from headway.config import is_loopback
 from headway.domain.base import Record
 from headway.errors import (
     AuthenticationError,
+    ConnectionFailedError,
     HeadwayError,
     InvalidRequestError,
     NotFoundError,
@@ -32,10 +35,15 @@ from headway.errors import (
 from headway.sdk import wire
 from headway.sdk.retries import retry_after
 from headway.sdk.session import MAX_JSON, Session
-from headway.sdk.transport import Request, Response
+from headway.sdk.transport import Request, Response, Transport, never_sent, peer_failed
 
 GRACE_SECONDS = 5.0
-"""How much longer than a deadline an answer is waited for: it is the gateway that says what came of the request."""
+"""How much longer than a deployment's deadline an answer is waited for: the gateway says what came of the request."""
+SHORT_GRACE_SECONDS = 0.25
+"""The same for a time limit of the caller's own, which is to hold even when nobody answers."""
+RECONNECT_SECONDS = 2.0
+"""For how long an endpoint that refuses connections is tried again: a gateway that starts anew is back by then."""
+RECONNECT_PAUSE = 0.1
 _NUMBER = re.compile(r"^v?([1-9][0-9]{0,9})$")
 _VERB = ":predict"
 
@@ -109,9 +117,9 @@ class Answer:
 
 
 def encode_input(body: Any) -> bytes:
-    """A prediction request as JSON; InvalidRequestError for what JSON lacks."""
+    """A prediction request as JSON, with the words NaN, Infinity and -Infinity; InvalidRequestError for what has no form."""
     try:
-        return wire.encode(body)
+        return wire.encode(body, allow_nan=True)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidRequestError(f"The input cannot be written as JSON: {error}.") from None
 
@@ -124,34 +132,90 @@ def check_timeout(timeout: float | None) -> None:
 
 
 def ask(session: Session, address: str, body: bytes | None, *, deadline: float, timeout: float | None) -> Answer:
-    """One prediction. It is sent once: whether a model may be asked twice, only its owner knows.
+    """One prediction. It is sent once: whether a model may be asked twice, only its owner knows. Only a connection that
+    does not come about is tried again, for :data:`RECONNECT_SECONDS`.
 
     Args:
         session: Whose transport and token are used; the token only where :func:`may_hold_token`.
         address: Where to.
         body: JSON to post; None asks for a description instead.
         deadline: Seconds that the deployment allows.
-        timeout: Seconds that the caller allows; the gateway is told.
+        timeout: Seconds that the caller allows for the whole answer; the gateway is told.
 
     Raises:
         InvalidRequestError: The model cannot take this input (400).
         RateLimitedError: Too many requests wait already (429).
-        UnavailableError: No replica answered (502, 503), or not in time (504).
+        UnavailableError: No replica answered (502, 503), or not in time (504), or the gateway does not answer.
         NotFoundError: No such deployment, or no such version behind it.
         PlatformError: The model failed.
     """
     headers = endpoint_headers(session.connection.url, session.connection.token, address)
     if timeout is not None:
         headers["X-Request-Timeout"] = f"{timeout:.6g}"
-    patience = (deadline if timeout is None else timeout) + GRACE_SECONDS
+    patience = deadline + GRACE_SECONDS if timeout is None else timeout + SHORT_GRACE_SECONDS
     started = time.monotonic()
-    with session.transport.send(
-        Request("GET" if body is None else "POST", address, headers, body, patience)
-    ) as response:
-        if not 200 <= response.status < 300:
-            raise _to_error(response, address, "Authorization" in headers or not session.connection.token)
-        content = _whole(response, address)
-        return Answer(content, response.headers, time.monotonic() - started)
+    request = Request("GET" if body is None else "POST", address, headers, body, patience)
+    try:
+        with _send(session.transport, request, patience) as response:
+            with _cut_off(response, None if timeout is None else started + patience):
+                if not 200 <= response.status < 300:
+                    raise _to_error(response, address, "Authorization" in headers or not session.connection.token)
+                content = _whole(response, address)
+            if timeout is not None and time.monotonic() - started >= patience:
+                raise _too_late(address)  # cut off, an answer without a length ends like a whole one
+            return Answer(content, response.headers, time.monotonic() - started)
+    except ConnectionFailedError as error:
+        if not peer_failed(error):
+            raise
+        raise _unavailable(address, error, time.monotonic() - started >= patience) from error
+
+
+def _send(transport: Transport, request: Request, patience: float) -> Response:
+    """The answer to a request that is sent once, with connecting tried again while nobody listens."""
+    started, pause = time.monotonic(), RECONNECT_PAUSE
+    while True:
+        try:
+            left = max(started + patience - time.monotonic(), 0.001)
+            return transport.send(replace(request, timeout=left))
+        except ConnectionFailedError as error:
+            end = started + min(RECONNECT_SECONDS, patience)
+            if not never_sent(error) or time.monotonic() + pause > end:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 0.5)
+
+
+@contextmanager
+def _cut_off(response: Response, end: float | None) -> Iterator[None]:
+    """Let nobody wait for the rest of ``response`` beyond ``end``, however slowly its bytes come."""
+    if end is None:
+        yield
+        return
+    timer = threading.Timer(max(end - time.monotonic(), 0.0), response.abort)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _too_late(address: str) -> UnavailableError:
+    return UnavailableError(f"The endpoint {address} gave no answer in time.", hint="Allow more with timeout=.")
+
+
+def _unavailable(address: str, error: ConnectionFailedError, late: bool) -> UnavailableError:
+    if never_sent(error):
+        return UnavailableError(
+            f"The endpoint {address} cannot be reached: {error.__cause__}.",
+            hint="Its gateway is away; the request was not sent. `headway deploy show` says how the deployment is.",
+        )
+    if late:
+        return _too_late(address)
+    return UnavailableError(
+        f"The endpoint {address} broke the connection off: {error.__cause__}.",
+        hint="Its gateway may have ended; whether the model was asked is not known.",
+    )
 
 
 def endpoint_headers(server: str, token: str | None, address: str) -> dict[str, str]:

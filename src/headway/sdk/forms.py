@@ -15,6 +15,8 @@ from typing import Any
 
 from headway.errors import InvalidRequestError, PlatformError, with_article
 
+NOT_IN_JSON = frozenset({"NaN", "Infinity", "-Infinity"})
+"""How endpoints write the numbers that JSON has no form for (the proto3 JSON mapping, "float, double")."""
 TAKEN = "Pass a NumPy array, a pandas DataFrame or Series, a list, a dict, a text or a number."
 
 
@@ -28,9 +30,13 @@ class Form:
     """What the decoded answer is turned into."""
 
     def encode(self) -> bytes:
-        """The request's bytes; InvalidRequestError for what JSON lacks, as NaN."""
+        """The request's bytes, NaN and infinities as endpoints read them: ``NaN``, ``Infinity``, ``-Infinity``.
+
+        Raises:
+            InvalidRequestError: Something in it has no form in JSON.
+        """
         try:
-            text = json.dumps(self.body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            text = json.dumps(self.body, ensure_ascii=False, separators=(",", ":"))
             return text.encode("utf-8", "surrogatepass")
         except (ValueError, TypeError, RecursionError) as error:
             raise InvalidRequestError(f"The input cannot be written as JSON: {error}.") from None
@@ -62,14 +68,17 @@ def form_of(value: Any, *, pinned: bool = False) -> Form:
         index, rows = value.index, [_cell(item) for item in value.tolist()]
         return Form({"instances": rows}, lambda answer: _as_series(_field(answer, "predictions"), index))
     if isinstance(value, Mapping):
-        arrays = any(_is_array(item) for item in value.values())
-        restore = _as_arrays if arrays else _same
         body = {"inputs": {str(key): _column(item) for key, item in value.items()}}
-        return Form(body, lambda answer: restore(_field(answer, "outputs")))
+        arrays = [item for item in value.values() if _is_array(item)]
+        if not arrays:
+            return Form(body, lambda answer: _field(answer, "outputs"))
+        numeric = all(map(_is_numeric, arrays))
+        return Form(body, lambda answer: _as_arrays(_field(answer, "outputs"), numeric))
     if isinstance(value, (list, tuple)):
         return Form({"instances": _plain(value)}, lambda answer: _field(answer, "predictions"))
     if _is_array(value):
-        return Form({"inputs": _column(value)}, lambda answer: _as_arrays(_field(answer, "outputs")))
+        numeric = _is_numeric(value)
+        return Form({"inputs": _column(value)}, lambda answer: _as_arrays(_field(answer, "outputs"), numeric))
     if isinstance(value, (str, bytes, bytearray, int, float)):
         return Form({"inputs": _plain(value)}, lambda answer: _field(answer, "outputs"))
     raise InvalidRequestError(f"{with_article(type(value).__name__).capitalize()} cannot be predicted.", hint=TAKEN)
@@ -97,6 +106,12 @@ def _is(value: Any, module: str, name: str) -> bool:
 def _is_array(value: Any) -> bool:
     """NumPy's own, and what turns into one: tensors of PyTorch, TensorFlow and JAX."""
     return _is(value, "numpy", "ndarray") or _is(value, "numpy", "generic") or hasattr(type(value), "__array__")
+
+
+def _is_numeric(array: Any) -> bool:
+    import numpy
+
+    return numpy.asarray(array).dtype.kind in "biuf"
 
 
 def _column(value: Any) -> Any:
@@ -154,26 +169,34 @@ def _field(answer: Any, name: str) -> Any:
     return answer[name]
 
 
-def _same(answer: Any) -> Any:
-    return answer
-
-
-def _as_arrays(answer: Any) -> Any:
-    """Lists as arrays; of ragged ones an array of objects."""
+def _as_arrays(answer: Any, numeric: bool) -> Any:
+    """Lists as arrays; of ragged ones an array of objects. ``numeric``: whether numbers alone were asked with."""
     if isinstance(answer, dict):
-        return {name: _as_array(item) for name, item in answer.items()}
-    return _as_array(answer)
+        return {name: _as_array(item, numeric) for name, item in answer.items()}
+    return _as_array(answer, numeric)
 
 
-def _as_array(answer: Any) -> Any:
+def _as_array(answer: Any, numeric: bool) -> Any:
     import numpy
 
     if isinstance(answer, dict) or (isinstance(answer, list) and answer and isinstance(answer[0], (dict, bytes))):
         return _objects(answer)
     try:
-        return numpy.asarray(answer)
+        found = numpy.asarray(answer)
     except ValueError:
         return _objects(answer)
+    if found.dtype.kind == "U" and _are_floats(numpy.asarray(answer, dtype=object).ravel().tolist(), numeric):
+        return numpy.asarray(answer, dtype=float)
+    return found
+
+
+def _are_floats(items: list[Any], numeric: bool) -> bool:
+    """Whether the texts among ``items`` are numbers that JSON lacks. Where all are texts, ``numeric`` decides: a model may
+    well answer texts with the text ``NaN``.
+    """
+    numbers = [isinstance(item, (int, float)) and not isinstance(item, bool) for item in items]
+    words = all(number or item in NOT_IN_JSON for number, item in zip(numbers, items, strict=True))
+    return words and (numeric or any(numbers))
 
 
 def _objects(answer: Any) -> Any:

@@ -51,7 +51,8 @@ class Predictor:
         deployment: Id or name.
         project: Of a name; the configured one without it.
         version: Ask only this version: a number, ``v3`` or an alias. Without it the deployment's weights decide.
-        timeout: Seconds that a prediction may take; the deployment's own deadline without it.
+        timeout: Seconds that an answer may take in all, once the address is known; the deployment's own deadline
+            without it.
         client: To ask through; it makes one of its own without it, and closes that in the end.
         deployments: ``client.deployments``, which passes itself here.
     """
@@ -84,8 +85,13 @@ class Predictor:
     def __repr__(self) -> str:
         return f"Predictor({self.deployment!r}{'' if self.version is None else f', version={self.version!r}'})"
 
-    def predict(self, value: Any, *, timeout: float | None = None) -> Any:
+    def predict(self, value: Any, *, version: int | str | None = None, timeout: float | None = None) -> Any:
         """The model's answer to ``value``, as the same kind of thing.
+
+        Args:
+            value: See :func:`headway.sdk.forms.form_of`.
+            version: Ask only this version, in place of the predictor's own.
+            timeout: Seconds that the answer may take in all, in place of the predictor's own.
 
         Raises:
             InvalidRequestError: It cannot be sent, or the model cannot take it.
@@ -94,17 +100,18 @@ class Predictor:
             NotFoundError: No such deployment, or no such version behind it.
             PlatformError: The model failed.
         """
-        return self.ask(value, timeout=timeout).value
+        return self.ask(value, version=version, timeout=timeout).value
 
     __call__ = predict
 
-    def ask(self, value: Any, *, timeout: float | None = None) -> Predicted:
+    def ask(self, value: Any, *, version: int | str | None = None, timeout: float | None = None) -> Predicted:
         """As :meth:`predict`, with the version and replica that answered, the request's id and its duration."""
-        form = form_of(value, pinned=self.version is not None)
+        chosen = self.version if version is None else version
+        form = form_of(value, pinned=chosen is not None)
         body = form.encode()
         limit = self.timeout if timeout is None else timeout
         answer, address = self._deployments.ask(
-            self.deployment, body, version=self.version, timeout=limit, project=self.project
+            self.deployment, body, version=chosen, timeout=limit, project=self.project
         )
         found = _predicted(form.restore(decode_answer(answer.content, address)), answer)
         self._thread.last = found

@@ -180,7 +180,23 @@ class HttpTransport:
 def _timeouts(usual: float, reading: float | None) -> httpx.Timeout:
     import httpx
 
-    return httpx.Timeout(usual, connect=min(usual, 10.0), read=usual if reading is None else reading)
+    if reading is None:
+        return httpx.Timeout(usual, connect=min(usual, 10.0))
+    return httpx.Timeout(usual, connect=min(usual, 10.0, reading), pool=min(usual, reading), read=reading)
+
+
+def peer_failed(error: ConnectionFailedError) -> bool:
+    """Whether the peer or the way to it failed, and not what was asked of the transport."""
+    import httpx
+
+    return isinstance(error.__cause__, httpx.HTTPError)
+
+
+def never_sent(error: ConnectionFailedError) -> bool:
+    """Whether no connection came about, so that the peer has seen nothing of the request."""
+    import httpx
+
+    return isinstance(error.__cause__, (httpx.ConnectError, httpx.ConnectTimeout))
 
 
 def _to_response(answer: httpx.Response, url: str) -> Response:

@@ -42,11 +42,12 @@ def to_wire(value: Any) -> Any:
     return value
 
 
-def encode(value: Any) -> bytes:
-    """``value`` as a JSON body; NaN and infinities, which JSON lacks, are refused with ValueError."""
-    return json.dumps(to_wire(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    )
+def encode(value: Any, *, allow_nan: bool = False) -> bytes:
+    """``value`` as a JSON body; NaN and infinities, which JSON lacks, are refused with ValueError, or are written as the
+    words ``NaN``, ``Infinity`` and ``-Infinity`` with ``allow_nan``.
+    """
+    text = json.dumps(to_wire(value), ensure_ascii=False, allow_nan=allow_nan, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass")
 
 
 def decode(data: bytes, what: str) -> Any:

@@ -64,8 +64,10 @@ class DeploymentEndpoints(Resource):
             UnavailableError: No replica answers now, or none did in time.
             NotFoundError: No such deployment, or no such version behind it.
         """
-        if (inputs is None) == (instances is None):
-            raise InvalidRequestError("A prediction needs either inputs= or instances=.")
+        if inputs is not None and instances is not None:
+            raise InvalidRequestError("Both inputs= and instances= were given.", hint="Leave one out.")
+        if inputs is None and instances is None:
+            raise InvalidRequestError("A prediction needs inputs= or instances=; neither was given.")
         body = encode_input({"inputs": inputs} if instances is None else {"instances": instances})
         return to_prediction(*self.ask(deployment, body, version=version, timeout=timeout, project=project))
 
