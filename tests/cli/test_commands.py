@@ -50,6 +50,14 @@ def test_login_keeps_the_connection_and_never_the_token_in_the_open(
     assert headway("whoami").returncode == 2
 
 
+def test_login_with_a_project_that_is_not_there_warns_and_logs_in(running_server: ServerProcess, headway: Run) -> None:
+    found = headway("login", running_server.url, "--json", input=f"{running_server.token}\n", HEADWAY_PROJECT="nowhere")
+    assert (found.returncode, json_of(found)["project"]) == (0, None)  # type: ignore[index]
+    assert "warning" in found.stderr
+    assert "'nowhere'" in found.stderr
+    assert json_of(headway("whoami", "--json"))["user"]["name"] == "admin"  # type: ignore[index]
+
+
 def test_login_with_a_wrong_token_keeps_nothing(running_server: ServerProcess, headway: Run) -> None:
     assert headway("login", running_server.url, input="hw_wrong\n").returncode == 4
     assert headway("whoami").returncode == 2

@@ -15,13 +15,17 @@ import pytest
 
 from headway import Client
 from headway.cli.deploy_bench import histogram_lines
+from headway.cli.deploy_show import alarm_of
 from headway.domain.base import new_id
+from headway.domain.deployments import Deployment
 from headway.domain.latency import bucket_of
+from headway.sdk.transport import MockTransport, Request, Response
 from headway.testing.faults import until
 from headway.testing.server import ServerProcess
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 WAIT = ("--wait", "--timeout", "90")
+BELOW = "error: --max-replicas 2 is below --min-replicas 3."
 PREDICT = """
 class Predictor:
     def predict(self, inputs):
@@ -77,12 +81,62 @@ def test_show_is_the_page_of_truth(project: str, headway: Run) -> None:
     assert "100%" in line
     assert line.count(" ms") == 3
     assert sum(line.startswith("server-") and "running" in line for line in printed.splitlines()) == 2
+    assert not re.search("^(deadline|max waiting|batching|alarm) ", printed, re.MULTILINE), "only what is not usual"
+
+    logged = ok(headway("deploy", "logs", "d")).splitlines()
+    assert {line.split(" | ")[0] for line in logged} == {replica["name"] for replica in found["replicas"]}
+    second = ok(headway("deploy", "logs", "d", "--replica", "server-2")).splitlines()
+    assert {line.split(" | ")[0] for line in second} == {"server-2"}
+    assert ok(headway("deploy", "logs", "d", "--replica", "server-2", "--tail", "1")).splitlines() == second[-1:]
+    assert headway("deploy", "logs", "d", "--replica", "server-2", "--attempt", "1").returncode == 2
 
     metrics = json.loads(ok(headway("deploy", "metrics", "d", "--since", "1h", "--json")))
     assert list(metrics["total"]["codes"]) == ["200"]
     assert sum(replica["requests"] for replica in metrics["replicas"]) == metrics["total"]["requests"] >= 3
     assert "codes" in ok(headway("deploy", "metrics", "d"))
     assert "double:v1" in ok(headway("deploy", "list"))
+
+
+def test_settings_are_shown_where_they_are_not_usual(project: str, headway: Run) -> None:
+    ok(headway("deploy", "create", "d", "--model", "double", "--no-start", "--deadline", "7", "--max-waiting", "9",
+               "--batching", "rows=8,wait-ms=2.5"))  # fmt: skip
+    printed = ok(headway("deploy", "show", "d"))
+    for said in (r"deadline\s+7 s", r"max waiting\s+9", r"batching\s+8 rows, waits 2.5 ms"):
+        assert re.search(f"^{said}$", printed, re.MULTILINE), printed
+    ok(headway("deploy", "update", "d", "--sticky", "X-User", "--guard", "none"))
+    ok(headway("deploy", "update", "d", "--env", "A=1", "--reason", "because"))
+    rows = ok(headway("deploy", "revisions", "d")).splitlines()
+    assert "CHANGED" in rows[0]
+    assert "environment" in rows[1]
+    assert "sticky, guard" in rows[2]
+    assert not re.search("environment|sticky|guard", rows[3])
+    [_, newest] = ok(headway("deploy", "revisions", "d", "--limit", "1")).splitlines()
+    assert "environment" in newest, "also told from one that is not shown"
+
+
+def test_an_alarm_of_the_guard_is_shown_with_its_reason() -> None:
+    """Over a mock: nothing was taken back, for there was nothing to go back to."""
+    time = "2026-01-02T03:04:05.678Z"
+    record = {"id": "dep1", "project_id": "p", "name": "d", "run_id": "r", "versions": [], "endpoint": "http://e",
+              "created_at": time, "created_by": "u", "state_changed_at": time, "revision": 2}  # fmt: skip
+    revision = {"deployment_id": "dep1", "number": 2, "spec": {"versions": []}, "state": "live",
+                "reason": "v1 answered 9% with errors", "created_at": time, "created_by": "u"}  # fmt: skip
+    alarmed = {"sequence": 1, "time": time, "type": "deployment.guard_alarm", "subject_id": "dep1"}
+
+    def shown(number: int) -> str | None:
+        def handle(request: Request) -> Response:
+            found: object = revision if "/revisions/2" in request.url else record
+            if "/events" in request.url:
+                assert "type=deployment.guard_alarm" in request.url
+                assert "subject=dep1" in request.url
+                found = {"items": [{**alarmed, "data": {"revision": number}}]}
+            return Response(200, {}, json.dumps(found).encode())
+
+        with Client("http://mock", "hw_x", "p", transport=MockTransport(handle)) as client:
+            return alarm_of(client, Deployment.model_validate(record))
+
+    assert shown(2) == "v1 answered 9% with errors"
+    assert shown(1) is None, "an alarm of an earlier revision"
 
 
 SLOW_START = """
@@ -240,7 +294,9 @@ def test_bench_says_what_the_model_refuses_before_any_load(project: str, headway
         (("bench", "d", "--rate", "10", "--seconds", "-1"), "seconds must be a number above 0"),
         (("bench", "d", "--rate", "1", "--connections", "0"), "connections must be"),
         (("create", "d", "--model", "m", "--replicas", "1", "--max-replicas", "2"), "either replicas= or scaling="),
-        (("create", "d", "--model", "m", "--min-replicas", "3", "--max-replicas", "2"), "below minimum"),
+        (("create", "d", "--model", "m", "--min-replicas", "3", "--max-replicas", "2"), BELOW),
+        (("update", "d", "--min-replicas", "3", "--max-replicas", "2"), BELOW),
+        (("update", "d", "--traffic", "v1=0.5"), "weights are whole numbers"),
         (("create", "d", "--model", "m", "--sticky", "no header"), "sticky"),
     ],
 )

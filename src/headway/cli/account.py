@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headway.cli.options import JsonOption, ProjectOption, connected
-from headway.cli.output import print_fields, print_json, say
+from headway.cli.output import note, print_fields, print_json, say
+
+if TYPE_CHECKING:
+    from headway.sdk.client import Client
 
 ProfileOption = Annotated[
     str | None, typer.Option("--profile", help="Name of the profile.", envvar="HEADWAY_PROFILE", show_envvar=False)
@@ -48,13 +51,26 @@ def login(
     secret = _token(token_file)
     with Client(address, secret, project, retry_for=3.0) as client:
         identity = client.me()
-        if project is not None:
-            client.projects.get(project)
+        project = _existing(client, project)
     kept = write_profile(client.url, secret, project=project, name=profile)
     if as_json:
         print_json({"profile": kept.name, "url": kept.url, "project": kept.project, "user": identity.user.name})
     else:
         say(f"Logged in to {kept.url} as {identity.user.name} (profile {kept.name!r} in {user_file()}).")
+
+
+def _existing(client: Client, project: str | None) -> str | None:
+    """The project, unless the server has none of that name: it may be created later, but not kept yet."""
+    from headway.errors import NotFoundError
+
+    if project is None:
+        return None
+    try:
+        client.projects.get(project)
+    except NotFoundError:
+        note(f"warning: {client.url} has no project {project!r} that you may see; the profile names none.")
+        return None
+    return project
 
 
 def _token(path: Path | None) -> str:

@@ -32,7 +32,6 @@ from headway.cli.options import (
     JsonOption,
     LimitOption,
     ProjectOption,
-    ReplicaOption,
     TailOption,
     TimeoutOption,
     YesOption,
@@ -44,6 +43,7 @@ from headway.cli.output import print_json, print_page, print_table, say
 
 if TYPE_CHECKING:
     from headway.domain.deployments import Deployment
+    from headway.domain.logs import LogRow
     from headway.sdk.client import Client
 
 app = typer.Typer(help="Deployments: models behind an endpoint.", no_args_is_help=True)
@@ -166,7 +166,9 @@ def delete(
 def logs(
     deployment: NameArgument,
     follow: FollowOption = False,
-    replica: ReplicaOption = None,
+    replica: Annotated[
+        str | None, typer.Option("--replica", help="Only this replica, as server-2: see `headway deploy show`.")
+    ] = None,
     tail: TailOption = None,
     attempt: AttemptOption = None,
     project: ProjectOption = None,
@@ -175,10 +177,15 @@ def logs(
     """Print what its replicas printed; with --json one row a line."""
     with connected(project) as client:
         rows = client.deployments.logs(deployment, follow=follow, replica=replica, tail=tail, attempt=attempt)
-        print_logs(rows, as_json)
+        print_logs(rows, as_json, named=_shown_name)
 
 
 deploy_bench.register(app)
+
+
+def _shown_name(row: LogRow) -> str:
+    """A replica as ``deploy show`` names it: by its attempt, of which it is the only one."""
+    return f"{row.replica.rpartition('-')[0]}-{row.attempt}"
 
 
 def _settled(client: Client, found: Deployment, state: str, wait: bool, timeout: float | None) -> Deployment:

@@ -72,6 +72,10 @@ def scaling_of(
     given = {name: value for name, value in words.items() if value is not None}
     if not given:
         return None
+    if minimum is not None and maximum is not None and maximum < minimum:
+        from headway.errors import InvalidRequestError
+
+        raise InvalidRequestError(f"--max-replicas {maximum} is below --min-replicas {minimum}.")
     base = {} if known is None else known.model_dump()
     return {**base, **given}
 
@@ -109,7 +113,17 @@ def _example(option: str) -> str:
 
 def weights_of(text: str) -> dict[str, int]:
     """``v2=90,v3=10``."""
-    return parts_of(text, "--traffic", int)
+    return parts_of(text, "--traffic", _weight)
+
+
+def _weight(text: str) -> int:
+    from headway.errors import InvalidRequestError
+
+    if re.fullmatch(r"[0-9]*[.][0-9]+", text):
+        raise InvalidRequestError(
+            f"--traffic: {text} is no weight: weights are whole numbers.", hint=_example("--traffic")
+        )
+    return int(text)
 
 
 def counts_of(text: str) -> int | dict[str, int]:

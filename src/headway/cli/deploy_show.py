@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LATELY = 60.0
 """Seconds over which ``show`` tells rates and latencies."""
 DESCRIBE_SECONDS = 2.0
+GUARD_ALARM = "deployment.guard_alarm"
 TRAFFIC_COLUMNS = ("REQUESTS/S", "ERRORS", "P50", "P95", "P99", "IN FLIGHT")
 
 
@@ -34,11 +35,17 @@ def show(deployment: NameArgument, project: ProjectOption = None, as_json: JsonO
         pending = client.deployments.revision(found.id, found.pending) if found.pending is not None else None
         traffic = _lately(client, found)
         executions = _executions(client, found)
+        alarm = alarm_of(client, found)
     if as_json:
-        more = {"pending_revision": _dumped(pending), "traffic": _dumped(traffic), "execution": executions}
+        more = {
+            "pending_revision": _dumped(pending),
+            "traffic": _dumped(traffic),
+            "execution": executions,
+            "alarm": alarm,
+        }
         print_json({**found.model_dump(mode="json"), **more})
         return
-    print_fields(_fields(found, pending))
+    print_fields(_fields(found, pending, alarm))
     say()
     _print_versions(found, traffic, executions)
     if found.replicas:
@@ -141,7 +148,18 @@ def _executions(client: Client, found: Deployment) -> dict[str, str]:
     return known
 
 
-def _fields(found: Deployment, pending: Revision | None) -> dict[str, Any]:
+def alarm_of(client: Client, found: Deployment) -> str | None:
+    """What the guard measured of the live revision, where there was nothing to go back to."""
+    alarms = client.events.list(subject=found.id, type=GUARD_ALARM)
+    if any(event.data.get("revision") == found.revision for event in alarms):
+        return client.deployments.revision(found.id, found.revision).reason
+    return None
+
+
+def _fields(found: Deployment, pending: Revision | None, alarm: str | None) -> dict[str, Any]:
+    fields = type(found).model_fields
+    changed = {name: getattr(found, name) for name in fields if getattr(found, name) != fields[name].default}
+    batching = changed.get("batching")
     return {
         "id": found.id,
         "name": found.name,
@@ -154,6 +172,10 @@ def _fields(found: Deployment, pending: Revision | None) -> dict[str, Any]:
         "public": "yes" if found.public else "no",
         "sticky": found.sticky,
         "guard": _guard_text(found),
+        "alarm": alarm,
+        "batching": batching and f"{batching.max_rows} rows, waits {batching.max_wait_ms:g} ms",
+        "deadline": f"{changed['deadline_seconds']:g} s" if "deadline_seconds" in changed else None,
+        "max waiting": changed.get("max_waiting"),
         "created": found.created_at,
     }
 

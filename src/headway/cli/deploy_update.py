@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,6 +37,16 @@ if TYPE_CHECKING:
 NO = "none"
 """What switches a setting off."""
 WHOLE = "100%"
+SETTINGS = {
+    "public": "public",
+    "environment": "environment",
+    "sticky": "sticky",
+    "guard": "guard",
+    "batching": "batching",
+    "deadline_seconds": "deadline",
+    "max_waiting": "max waiting",
+}
+"""What a spec fixes for all its versions, in a word each."""
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
 
 
@@ -97,7 +108,7 @@ def update(
     }
     scaling = (min_replicas, max_replicas, target_in_flight, idle_seconds)
     with connected(project) as client:
-        if any(value is not None for value in scaling):
+        if scaling_of(*scaling) is not None:
             fields["scaling"] = scaling_of(*scaling, known=_known_scaling(client.deployments.get(deployment)))
         changed = client.deployments.update(deployment, **fields)
         _settle(client, changed, wait, timeout, as_json)
@@ -125,12 +136,36 @@ def revisions(
 ) -> None:
     """List the revisions of a deployment, newest first."""
     with connected(project) as client:
-        found = list(client.deployments.revisions(deployment, limit=limit or None))
+        found = list(
+            client.deployments.revisions(deployment, limit=limit + 1 if limit and not as_json else limit or None)
+        )
     if as_json:
         print_page(found)
         return
-    rows = [(each.number, each.state, spec_text(each.spec), each.created_at, each.reason) for each in found]
-    print_table(("REVISION", "STATE", "SERVES", "AGE", "REASON"), rows, empty="No revisions.")
+    shown = limit or len(found)
+    earlier = [each.spec for each in found[1 : shown + 1]]
+    rows = [
+        (each.number, each.state, spec_text(each.spec), changes_text(each.spec, before), each.created_at, each.reason)
+        for each, before in zip_longest(found[:shown], earlier)
+    ]
+    print_table(("REVISION", "STATE", "SERVES", "CHANGED", "AGE", "REASON"), rows, empty="No revisions.")
+
+
+def changes_text(spec: DeploymentSpec, before: DeploymentSpec | None) -> str:
+    """What differs from the revision before it, beside versions and their weights: ``sticky, guard``."""
+    if before is None:
+        return ""
+    changed = [word for field, word in SETTINGS.items() if getattr(spec, field) != getattr(before, field)]
+    old = {(version.model, version.key): version for version in before.versions}
+    kept = [(version, old.get((version.model, version.key))) for version in spec.versions]
+    pairs = [(new, known) for new, known in kept if known is not None]
+    if any(new.scaling != known.scaling for new, known in pairs):
+        changed.append("scaling")
+    elif any(new.scaling is None and new.replicas != known.replicas for new, known in pairs):
+        changed.append("replicas")
+    if any(new.instance_type != known.instance_type for new, known in pairs):
+        changed.append("instance type")
+    return ", ".join(changed)
 
 
 def spec_text(spec: DeploymentSpec | Deployment) -> str:

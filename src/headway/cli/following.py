@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from headway.cli.output import clean, colours, local_time, note, print_json_line, say
@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 _PALETTE = ("36", "33", "35", "32", "34", "96", "93", "95")
 
 
-def print_logs(rows: Iterable[LogRow], as_json: bool) -> None:
-    """Each row with its replica's name before it."""
-    printer = _json_row if as_json else _RowPrinter()
+def _own_name(row: LogRow) -> str:
+    return row.replica
+
+
+def print_logs(rows: Iterable[LogRow], as_json: bool, *, named: Callable[[LogRow], str] = _own_name) -> None:
+    """Each row with its replica's name before it, as ``named`` tells it."""
+    printer = _json_row if as_json else _RowPrinter(named)
     for row in rows:
         printer(row)
 
@@ -29,13 +33,14 @@ def _json_row(row: LogRow) -> None:
 class _RowPrinter:
     """Gives each replica a colour of its own, where there are colours."""
 
-    def __init__(self) -> None:
+    def __init__(self, named: Callable[[LogRow], str]) -> None:
+        self._named = named
         self._coloured = colours()
         self._known: dict[str, str] = {}
 
     def __call__(self, row: LogRow) -> None:
         message = clean(row.message, keep_colours=self._coloured)
-        say(f"{self._name(row.replica)} | {message}")
+        say(f"{self._name(self._named(row))} | {message}")
 
     def _name(self, replica: str) -> str:
         name = clean(replica)

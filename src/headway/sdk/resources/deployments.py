@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -166,13 +167,24 @@ class Deployments(DeploymentRevisions, DeploymentEndpoints):
         project: str | None = None,
     ) -> Iterator[LogRow]:
         """What its replicas printed; as for jobs. ``replica`` is a name as :meth:`get` shows it: ``server-9`` is that of the
-        ninth attempt, whose rows say ``attempt=9``.
+        ninth attempt, whose rows say ``attempt=9``. With ``follow``, ``tail`` counts the rows of all replicas.
         """
         replica, attempt = _row_names(replica, attempt)
         path = self._address(self._id(Deployment, deployment, project), "logs")
-        return read_logs(
-            self._session, path, follow=follow, replica=replica, attempt=attempt, tail=tail, timeout=timeout
+        chosen = attempt is not None and not follow
+        rows = read_logs(
+            self._session,
+            path,
+            follow=follow,
+            replica=replica,
+            attempt=attempt,
+            tail=None if chosen and tail and tail > 0 else tail,
+            timeout=timeout,
         )
+        # The server's log of a deployment knows no attempts, so they are told apart here.
+        if attempt is not None:
+            rows = (row for row in rows if row.attempt == attempt)
+        return iter(deque(rows, maxlen=tail)) if chosen and tail and tail > 0 else rows
 
     def _act(self, deployment: str, verb: str, project: str | None) -> Deployment:
         return self._session.act(Deployment, "POST", self._address(self._id(Deployment, deployment, project), verb))
