@@ -14,7 +14,7 @@ import headway
 SKIPPED = {"headway.__main__", "headway.agent.__main__", "headway.serving.__main__", "headway.serving.gateway.__main__"}
 """Importing these runs a program."""
 
-NEEDS = {"headway.serving.runtimes.tensorflow": "tensorflow", "headway.serving.runtimes.torch": "torch"}
+NEEDS = {f"headway.serving.runtimes.{name}": name for name in ("keras", "lightgbm", "tensorflow", "torch", "xgboost")}
 """Module to the framework that it cannot be imported without."""
 
 

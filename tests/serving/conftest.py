@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import signal
@@ -28,6 +29,9 @@ from headway.serving.http.exchange import Exchange
 from headway.serving.http.limits import Limits
 from headway.serving.http.messages import Request, Response, json_response
 from headway.serving.http.server import HttpServer
+
+# `make test-torch` runs it, in a virtual environment of its own.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["test_runtimes_torch.py"]
 
 GATEWAY_TOKEN = "hw_gateway-secret"
 

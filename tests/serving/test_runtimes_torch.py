@@ -10,12 +10,11 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 
 from headway.errors import ModelLoadError
 from headway.serving.runtimes.base import TensorSpec
 from headway.serving.runtimes.registry import load_model
-
-torch = pytest.importorskip("torch")
 
 pytestmark = [
     pytest.mark.torch,

@@ -94,21 +94,16 @@ class RouteFeed:
             return False
         return True
 
-    async def refresh(self, *, patient: bool = False) -> None:
-        """Ask the server now; back once it answered, after a second at most.
-
-        It is asked once a second at most: within a second after the last question there is no other one, or, for the
-        ``patient``, there is one when that second is over.
-        """
+    async def refresh(self) -> None:
+        """Ask the server now, or, since it is asked once a second at most, when a second has passed since the last time;
+        back once it answered, after a second more at most."""
         asked = time.monotonic()
         left = self._kicked_at + REFRESH_SECONDS - asked
         if not self._refreshing and left > 0:
-            if not patient:
-                return
             await asyncio.sleep(left)
         if not self._refreshing:
             if self._kicked_at > asked:
-                return  # somebody who was patient, too, has asked meanwhile, and was answered
+                return  # somebody else has asked meanwhile, and was answered
             self._kicked_at = time.monotonic()
             self._refreshing = True
             self._kick.set()

@@ -77,10 +77,9 @@ class Gateway:
 
     async def _search(self, exchange: Exchange, wanted: Destination) -> None:
         """A deployment that is not known may have been made a moment ago, and one that is stopped may have been started: ask
-        the server. The stopped ones wait for an answer; those that exist nowhere get theirs at once."""
-        known = self.table.find(wanted.deployment)
+        the server."""
         if not self.table.is_ambiguous(wanted.deployment):
-            await self.feed.refresh(patient=known is not None)
+            await self.feed.refresh()
         if exchange.gone:
             return
         entry = self.table.find(wanted.deployment)
