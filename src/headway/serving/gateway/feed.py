@@ -94,12 +94,17 @@ class RouteFeed:
             return False
         return True
 
-    async def refresh(self) -> None:
-        """Ask the server now, or, since it is asked once a second at most, when a second has passed since the last time;
-        back once it answered, after a second more at most."""
+    async def refresh(self, *, patient: bool) -> None:
+        """Ask the server now; back once it answered, after a second at most.
+
+        It is asked once a second at most: until a second has passed since the last time nothing is asked, or, for the
+        ``patient``, it is asked then.
+        """
         asked = time.monotonic()
         left = self._kicked_at + REFRESH_SECONDS - asked
         if not self._refreshing and left > 0:
+            if not patient:
+                return
             await asyncio.sleep(left)
         if not self._refreshing:
             if self._kicked_at > asked:

@@ -79,7 +79,9 @@ class Gateway:
         """A deployment that is not known may have been made a moment ago, and one that is stopped may have been started: ask
         the server."""
         if not self.table.is_ambiguous(wanted.deployment):
-            await self.feed.refresh()
+            # Endpoints name deployments by id; whoever tries out other names does not hold a line for each.
+            known = self.table.find(wanted.deployment) is not None
+            await self.feed.refresh(patient=known or wanted.deployment.startswith("dep"))
         if exchange.gone:
             return
         entry = self.table.find(wanted.deployment)
