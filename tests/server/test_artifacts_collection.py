@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headway.domain.artifacts import ArtifactCommit, ArtifactEntry
-from headway.domain.base import new_id
+from headway.domain.base import new_id, now
 from headway.domain.collection import CollectionRequest
 from headway.domain.files import FileEntry
 from headway.domain.jobs import JobState
@@ -28,7 +28,7 @@ DAY = 24.0
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The margin for transactions of other servers; here everything is over when the next step begins."""
-    monkeypatch.setattr(collection, "SETTLING", -timedelta(milliseconds=2))
+    monkeypatch.setattr(collection, "SETTLING", timedelta(0))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -38,6 +38,10 @@ def place(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 def collect(world: Any, *, dry_run: bool = False, grace_hours: float = 0.0) -> Any:
+    """What was made before is older than the collection, which counts in milliseconds; what comes meanwhile is not."""
+    begun = now()
+    while now() <= begun:
+        pass
     request = CollectionRequest(dry_run=dry_run, grace_hours=grace_hours)
     return collection.collect(world.platform, world.admin, request)
 
@@ -184,7 +188,17 @@ def test_a_blob_that_a_client_was_told_is_there_is_there_at_its_commit(
     assert commit(world, project, file).version == 1
 
 
-def test_a_blob_that_is_sent_again_while_it_is_forgotten_is_there(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def await_file_clock(place: Path, moment: datetime) -> None:
+    """Until a file written now counts as written after ``moment``; the clock of files ticks coarsely."""
+    probe = place / "probe"
+    probe.touch()
+    while probe.stat().st_mtime < moment.timestamp():
+        probe.touch()
+
+
+def test_a_blob_that_is_sent_again_while_it_is_forgotten_is_there(
+    world: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     project = world.project()
     data = new_id("again").encode()
     file = content(world, project, data)
@@ -192,6 +206,7 @@ def test_a_blob_that_is_sent_again_while_it_is_forgotten_is_there(world: Any, mo
 
     def delete_older(self: FileBlobs, digest: str, before: Any) -> Any:
         if digest == file.digest:
+            await_file_clock(tmp_path, before)
             thread = threading.Thread(target=content, args=(world, project, data))
             thread.start()
             thread.join()

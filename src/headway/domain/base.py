@@ -28,6 +28,16 @@ def new_id(prefix: str) -> str:
     return prefix + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
 
 
+def is_id(value: str, prefix: str) -> bool:
+    """Whether it has the form of an id with this prefix; whether anything has this id, only the server knows.
+
+    >>> is_id(new_id("job"), "job"), is_id("job-of-mine", "job")
+    (True, False)
+    """
+    rest = value.removeprefix(prefix)
+    return len(rest) == ID_LENGTH and value == prefix + rest and all(letter in ID_ALPHABET for letter in rest)
+
+
 def now() -> datetime:
     """The present moment in UTC, cut to milliseconds, which is what every record keeps."""
     moment = datetime.now(timezone.utc)

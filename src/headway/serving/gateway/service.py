@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from headway.domain.base import is_id
 from headway.serving.gateway.access import access_problem
 from headway.serving.gateway.accesslog import FILE_NAME, AccessLog
 from headway.serving.gateway.exposition import CONTENT_TYPE, exposition
@@ -81,7 +82,7 @@ class Gateway:
         if not self.table.is_ambiguous(wanted.deployment):
             # Endpoints name deployments by id; whoever tries out other names does not hold a line for each.
             known = self.table.find(wanted.deployment) is not None
-            await self.feed.refresh(patient=known or wanted.deployment.startswith("dep"))
+            await self.feed.refresh(patient=known or is_id(wanted.deployment, "dep"))
         if exchange.gone:
             return
         entry = self.table.find(wanted.deployment)
