@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from headway import Client
 from headway.domain.base import new_id
 from headway.domain.deployments import Deployment, DeploymentState
+from headway.domain.logs import LogPage
 from headway.domain.replicas import ReplicaPhase
 from headway.errors import (
     AuthenticationError,
@@ -278,3 +279,30 @@ def test_the_endpoint_keeps_its_address_when_the_server_starts_anew(
     client.deployments.start(found.id)
     assert client.deployments.wait(found.id, timeout=WAIT).endpoint == found.endpoint
     assert post(found, {"instances": [2]}).json() == {"predictions": [4]}
+
+
+def test_the_log_of_one_replica_is_chosen_by_the_server_and_ends_with_it(
+    client: Client, double: str, running_server: ServerProcess
+) -> None:
+    deployment = running(client, "logged", double, replicas=2)
+    every = list(client.deployments.logs(deployment.id))
+    assert {row.attempt for row in every} == {1, 2}
+    second = [row for row in every if row.attempt == 2]
+    assert list(client.deployments.logs(deployment.id, replica="server-2")) == second
+    assert list(client.deployments.logs(deployment.id, attempt=2, tail=1)) == second[-1:]
+    with requests.Session() as session:
+        session.trust_env = False
+        address = f"{running_server.url}/api/v1/deployments/{deployment.id}/logs"
+        headers = {"Authorization": f"Bearer {running_server.token}"}
+        page = session.get(address, params={"replica": "server-2"}, headers=headers, timeout=WAIT).content
+    assert list(LogPage.model_validate_json(page).rows) == second
+    with pytest.raises(InvalidRequestError, match="server-2 is of attempt 2, not 1"):
+        list(client.deployments.logs(deployment.id, replica="server-2", attempt=1))
+
+    live = client.deployments.logs(deployment.id, follow=True, replica="server-2", timeout=WAIT)
+    assert next(live) == second[0]
+    client.deployments.stop(deployment.id)
+    assert {row.attempt for row in live} <= {2}, "and it came to an end"
+    stopped = list(client.deployments.logs(deployment.id, attempt=2))
+    assert list(client.deployments.logs(deployment.id, follow=True, attempt=2, timeout=WAIT)) == stopped
+    client.deployments.delete(deployment.id)

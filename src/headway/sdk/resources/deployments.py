@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -167,37 +165,16 @@ class Deployments(DeploymentRevisions, DeploymentEndpoints):
         project: str | None = None,
     ) -> Iterator[LogRow]:
         """What its replicas printed; as for jobs. ``replica`` is a name as :meth:`get` shows it: ``server-9`` is that of the
-        ninth attempt, whose rows say ``attempt=9``. With ``follow``, ``tail`` counts the rows of all replicas.
+        ninth attempt, whose rows say ``attempt=9``. With ``follow`` it goes on to the end of the replica that is named, or
+        without end.
         """
-        replica, attempt = _row_names(replica, attempt)
         path = self._address(self._id(Deployment, deployment, project), "logs")
-        chosen = attempt is not None and not follow
-        rows = read_logs(
-            self._session,
-            path,
-            follow=follow,
-            replica=replica,
-            attempt=attempt,
-            tail=None if chosen and tail and tail > 0 else tail,
-            timeout=timeout,
+        return read_logs(
+            self._session, path, follow=follow, replica=replica, attempt=attempt, tail=tail, timeout=timeout
         )
-        # The server's log of a deployment knows no attempts, so they are told apart here.
-        if attempt is not None:
-            rows = (row for row in rows if row.attempt == attempt)
-        return iter(deque(rows, maxlen=tail)) if chosen and tail and tail > 0 else rows
 
     def _act(self, deployment: str, verb: str, project: str | None) -> Deployment:
         return self._session.act(Deployment, "POST", self._address(self._id(Deployment, deployment, project), verb))
-
-
-def _row_names(replica: str | None, attempt: int | None) -> tuple[str | None, int | None]:
-    """Replica and attempt as rows have them: each attempt of a deployment has one replica, number 0 of its role."""
-    named = re.fullmatch(r"(.+)-([1-9][0-9]{0,9})", replica or "")
-    if named is None:
-        return replica, attempt
-    if attempt not in (None, int(named[2])):
-        raise InvalidRequestError(f"{replica} is of attempt {named[2]}, not {attempt}.", hint="Leave one out.")
-    return f"{named[1]}-0", int(named[2])
 
 
 def _left(deadline: float | None) -> float | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
@@ -11,6 +12,7 @@ from headway.domain.base import now
 from headway.domain.logs import LogPage
 from headway.domain.replicas import OwnerKind
 from headway.domain.runs import LOGS, Run, RunState, Stream
+from headway.errors import InvalidRequestError
 from headway.journal.cursors import LogCursor
 from headway.journal.logview import LogSource, read_page, read_tail
 from headway.server.actions.lookup import find_deployment, find_job, find_run
@@ -29,6 +31,7 @@ class LogQuery:
     reference: str
     project: str | None = None
     replica: str | None = None
+    """As rows name it; of a deployment also as it is shown: ``server-9`` is the replica of the ninth attempt."""
     attempt: int | None = None
 
 
@@ -56,8 +59,9 @@ def _streams(platform: Platform, caller: Caller, wanted: LogQuery) -> tuple[Sequ
             job = find_job(session, caller, wanted.reference)
             run_id, ended = job.run_id, job.finished
         else:
-            run_id = find_deployment(session, caller, wanted.reference, wanted.project).run_id
-            ended = False
+            deployment = find_deployment(session, caller, wanted.reference, wanted.project)
+            wanted = _by_attempt(wanted)
+            run_id, ended = deployment.run_id, _has_ended(session, deployment.id, wanted.attempt)
         streams = session.streams.of_run(run_id, kind=LOG_STREAMS)
     return [stream for stream in streams if _wanted(stream, wanted)], ended
 
@@ -74,6 +78,30 @@ def _of_run(platform: Platform, session: Session, run: Run, wanted: LogQuery) ->
         still = [stream for stream in streams if not stream.closed and stream.updated_at > silent]
         ended = run.state is not RunState.RUNNING and not still
     return [stream for stream in streams if _wanted(stream, wanted)], ended
+
+
+def _by_attempt(wanted: LogQuery) -> LogQuery:
+    """Replica and attempt as rows have them: each attempt of a deployment has one replica, number 0 of its role.
+
+    Raises:
+        InvalidRequestError: They name two attempts.
+    """
+    named = re.fullmatch(r"(.+)-([1-9][0-9]{0,9})", wanted.replica or "")
+    if named is None:
+        return wanted
+    if wanted.attempt not in (None, int(named[2])):
+        raise InvalidRequestError(
+            f"{wanted.replica} is of attempt {named[2]}, not {wanted.attempt}.", hint="Leave one out."
+        )
+    return replace(wanted, replica=f"{named[1]}-0", attempt=int(named[2]))
+
+
+def _has_ended(session: Session, deployment_id: str, number: int | None) -> bool:
+    """Whether the attempt that alone is asked for prints nothing any more; a deployment's log has no end."""
+    if number is None:
+        return False
+    attempts = session.attempts.of_owner(OwnerKind.DEPLOYMENT, deployment_id)
+    return any(attempt.number == number and attempt.ended_at is not None for attempt in attempts)
 
 
 def _wanted(stream: Stream, wanted: LogQuery) -> bool:

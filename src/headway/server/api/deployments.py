@@ -141,12 +141,13 @@ def read_logs(
     platform: PlatformParameter,
     project: str | None = None,
     replica: str | None = None,
+    attempt: int | None = None,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     tail: Annotated[int | None, Query(ge=0, le=10_000)] = None,
     caller: Caller = right(Permission.READ),
 ) -> LogPage:
-    wanted = logs.LogQuery(OwnerKind.DEPLOYMENT, deployment, project=project, replica=replica)
+    wanted = logs.LogQuery(OwnerKind.DEPLOYMENT, deployment, project=project, replica=replica, attempt=attempt)
     return logs.read(platform, caller, wanted, cursor=cursor, limit=limit, tail=tail)
 
 
@@ -157,9 +158,10 @@ def stream_logs(
     platform: PlatformParameter,
     project: str | None = None,
     replica: str | None = None,
+    attempt: int | None = None,
     cursor: str | None = None,
     tail: Annotated[int | None, Query(ge=0, le=10_000)] = None,
     caller: Caller = right(Permission.READ),
 ) -> StreamingResponse:
-    wanted = logs.LogQuery(OwnerKind.DEPLOYMENT, deployment, project=project, replica=replica)
+    wanted = logs.LogQuery(OwnerKind.DEPLOYMENT, deployment, project=project, replica=replica, attempt=attempt)
     return follow_logs(request, platform, caller, wanted, cursor=cursor, tail=tail)
