@@ -15,11 +15,11 @@ from headway.serving.gateway.deadlines import Deadlines
 from headway.serving.gateway.exposition import exposition
 from headway.serving.gateway.feed import TableReader
 from headway.serving.gateway.messages import build_message, build_response, request_id, wanted_seconds
+from headway.serving.gateway.replies import MANY_HEADS, KnownHeads, Reply, ReplyHead
 from headway.serving.gateway.routes import Backend, Entry, Table
 from headway.serving.gateway.signals import Signal
 from headway.serving.gateway.targets import destination
 from headway.serving.gateway.traffic import Ledger
-from headway.serving.gateway.upstream import MANY_HEADS, KnownHeads, Reply, ReplyHead
 from headway.serving.http.heads import VOLATILE
 from headway.serving.http.messages import Request
 

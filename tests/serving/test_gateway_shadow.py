@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.serving.gateway.comparing import same_answer, same_value
-from headway.serving.gateway.upstream import Reply, ReplyHead
+from headway.serving.gateway.replies import Reply, ReplyHead
 
 json_values = st.recursive(
     st.none()

@@ -12,7 +12,8 @@ from urllib.parse import quote
 from headway.errors import EngineError, ModelLoadError
 from headway.ports import lease_port
 from headway.serving.gateway.messages import HOP_BY_HOP
-from headway.serving.gateway.upstream import ConnectionPool, Handle, Reply, UpstreamError
+from headway.serving.gateway.replies import Reply, UpstreamError
+from headway.serving.gateway.upstream import ConnectionPool, Handle
 from headway.serving.http.exchange import Exchange
 from headway.serving.http.messages import Request, Response, error_response, json_response
 from headway.serving.http.server import HttpServer

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from headway.serving.gateway.upstream import Reply
+from headway.serving.gateway.replies import Reply
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
 """Numbers that are this close are equal: batches of other sizes add up in another order."""

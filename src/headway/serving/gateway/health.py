@@ -8,8 +8,9 @@ from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any
 
+from headway.serving.gateway.replies import Reply, UpstreamError
 from headway.serving.gateway.routes import Backend, Entry
-from headway.serving.gateway.upstream import ConnectionPool, Handle, Reply, UpstreamError
+from headway.serving.gateway.upstream import ConnectionPool, Handle
 
 log = logging.getLogger(__name__)
 

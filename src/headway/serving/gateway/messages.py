@@ -6,7 +6,7 @@ import itertools
 import re
 import secrets
 
-from headway.serving.gateway.upstream import Reply, ReplyHead
+from headway.serving.gateway.replies import Reply, ReplyHead
 from headway.serving.http.messages import Headers, Request, Response
 
 HOP_BY_HOP = frozenset(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from headway.domain.deployments import DeploymentState
 from headway.serving.gateway.balancer import less_loaded, stick
 from headway.serving.gateway.messages import build_message, build_response, request_id, wanted_seconds
-from headway.serving.gateway.upstream import ConnectError, GarbageError, Handle, Reply, UpstreamError
+from headway.serving.gateway.replies import ConnectError, GarbageError, Reply, UpstreamError
+from headway.serving.gateway.upstream import Handle
 from headway.serving.http.messages import Response, error_response
 
 if TYPE_CHECKING:

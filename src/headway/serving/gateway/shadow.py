@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 from headway.serving.gateway.balancer import less_loaded
 from headway.serving.gateway.comparing import same_answer
 from headway.serving.gateway.messages import build_message, request_id
-from headway.serving.gateway.upstream import GarbageError, Handle, Reply, UpstreamError
+from headway.serving.gateway.replies import GarbageError, Reply, UpstreamError
+from headway.serving.gateway.upstream import Handle
 from headway.serving.http.messages import Request
 
 if TYPE_CHECKING:

@@ -7,9 +7,15 @@ import select
 from time import monotonic
 from typing import Protocol, cast
 
-import httptools
-
-from headway.serving.http.messages import Headers
+from headway.serving.gateway.replies import (
+    BrokenError,
+    ConnectError,
+    GarbageError,
+    KnownHeads,
+    Reply,
+    ReplyReader,
+    UpstreamError,
+)
 
 CONNECT_SECONDS = 2.0
 IDLE_SECONDS = 30.0
@@ -17,61 +23,7 @@ IDLE_SECONDS = 30.0
 TRUSTED_SECONDS = 0.005
 """A connection that lay idle for longer is asked for its end before it is used: the loop may not have heard of it yet."""
 MAX_IDLE = 256
-MAX_ANSWER = 256 * 1024 * 1024
-MANY_HEADS = 64
-LONGEST_HEAD = 1024
-_FRAMING = frozenset((b"transfer-encoding", b"connection", b"trailer", b"upgrade"))
-_END = b"\r\n\r\n"
 _ENDED = select.POLLIN | getattr(select, "POLLRDHUP", 0)
-
-
-class UpstreamError(Exception):
-    """There is no answer; the text says why."""
-
-
-class ConnectError(UpstreamError):
-    """No connection could be made; nothing was sent."""
-
-
-class BrokenError(UpstreamError):
-    """The connection ended before the answer was whole. The replica may have worked on the request."""
-
-
-class GarbageError(UpstreamError):
-    """What came is no answer. The replica lives."""
-
-
-class ReplyHead:
-    """Everything of an answer but its body; header names are lower case."""
-
-    __slots__ = ("content_type", "headers", "returned", "status")
-
-    def __init__(self, status: int = 0) -> None:
-        self.status = status
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.content_type = ""
-        self.returned: Headers | None = None
-        """What of the headers a client gets, once somebody found out."""
-
-    @property
-    def is_simple(self) -> bool:
-        """Whether its framing is one plain length."""
-        lengths = [value for name, value in self.headers if name == b"content-length"]
-        return self.status >= 200 and len(lengths) == 1 and not any(name in _FRAMING for name, _ in self.headers)
-
-
-class Reply:
-    """A replica's answer."""
-
-    __slots__ = ("body", "head")
-
-    def __init__(self, head: ReplyHead, body: bytes = b"") -> None:
-        self.head = head
-        self.body = body
-
-    @property
-    def status(self) -> int:
-        return self.head.status
 
 
 class Handle(Protocol):
@@ -101,11 +53,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.reusable = True
         self._waiter: Waiter | None = None
-        self._parser = httptools.HttpResponseParser(self)
-        self._head = ReplyHead()
-        self._begun = self._whole = False
-        self._chunks: list[bytes] = []
-        self._size = 0
+        self._reader = ReplyReader(pool.heads)
 
     def send(self, data: bytes, waiter: Waiter) -> None:
         self._waiter = waiter
@@ -146,63 +94,22 @@ class UpstreamConnection(asyncio.Protocol):
         if self._waiter is None:
             self.close()  # nothing was asked
             return
-        if not self._begun:
-            known = self.pool.heads.find(data)
-            if known is not None:
-                self._finish(known)
-                return
-            self._begun = True
-            self._parse(data)
-            if self._whole and self.reusable:
-                self.pool.heads.keep(data, self._head)
-        else:
-            self._parse(data)
-        if self._whole:
-            body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-            reply = Reply(self._head, body)
-            self._head, self._chunks = ReplyHead(), []
-            self._begun, self._whole, self._size = False, False, 0
-            self._finish(reply)
-
-    def _parse(self, data: bytes) -> None:
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.reusable = False
-            if not self._whole:
-                self._fail(GarbageError(f"The replica's answer is malformed: {error.__context__ or error}."))
+            reply = self._reader.feed(data)
+        except GarbageError as error:
+            self._fail(error)
+            return
+        if reply is not None:
+            self._finish(reply)
 
     def _finish(self, reply: Reply) -> None:
         """Hand the answer over, after the connection, so that the next request can use it at once."""
         waiter, self._waiter = self._waiter, None
+        self.reusable = self.reusable and self._reader.reusable
         self.pool.put(self)
         assert waiter is not None
         waiter.handle = None
         waiter.replied(reply)
-
-    # The parser's side.
-
-    def on_message_begin(self) -> None:
-        if self._whole:
-            raise UpstreamError("more than one answer came")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._head.headers.append((name.lower(), value))
-
-    def on_body(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > MAX_ANSWER:
-            raise UpstreamError(f"it is over {MAX_ANSWER} bytes")
-        self._chunks.append(data)
-
-    def on_message_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if status < 200:
-            self._head.headers.clear()
-            return
-        self._head.status = status
-        self._whole = True
-        self.reusable = self.reusable and self._parser.should_keep_alive()
 
 
 class _Connecting:
@@ -234,34 +141,6 @@ class _Connecting:
     def break_off(self) -> None:
         self._broken_off = True
         self._task.cancel()
-
-
-class KnownHeads:
-    """Heads of answers that were read before: a replica sends the same one over and over, until a second is over.
-
-    A head is looked up by all of its bytes, at the beginning of an answer, so that what is found is what the strict
-    parser made of these very bytes at that very place.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, tuple[ReplyHead, int]] = {}
-
-    def find(self, data: bytes) -> Reply | None:
-        """The answer, if ``data`` is a whole one with a known head, and nothing else."""
-        end = data.find(_END, 0, LONGEST_HEAD) + 4
-        found = self._known.get(data[:end])
-        if found is None or len(data) - end != found[1]:
-            return None
-        return Reply(found[0], data[end:])
-
-    def keep(self, data: bytes, head: ReplyHead) -> None:
-        """Keep what the parser made of ``data``, a whole answer, if it is simple enough."""
-        end = data.find(_END, 0, LONGEST_HEAD) + 4
-        if end < 4 or not head.is_simple or data.count(b"\n", 0, end) != len(head.headers) + 2:
-            return
-        if len(self._known) >= MANY_HEADS:
-            self._known.clear()
-        self._known[data[:end]] = (head, len(data) - end)
 
 
 class ConnectionPool:
