@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from headway.domain.base import Environment, Labels, Name, Record, Request, Slug, Timestamp, check_variables
 from headway.domain.files import FileEntry
+from headway.domain.monitors import MAX_MONITORS, MonitorSpec
+from headway.domain.parameters import Parameters
 from headway.domain.replicas import ReplicaStatus
 from headway.domain.workspaces import Credentials, Workspace
 from headway.errors import ConflictError
@@ -119,6 +121,26 @@ def _command(value: Any) -> Any:
     return value
 
 
+class JobInput(Request):
+    """Files for a program.
+
+    ``source`` is ``artifact:<name>:<version or alias>``, ``models:/<name>/<version>``, ``runs:/<run>/<path>``,
+    ``s3://bucket/prefix`` or ``https://…``. It means what it means when the job is made: an artifact's ``latest`` is
+    recorded as the version it was.
+    """
+
+    source: str = Field(min_length=1, max_length=8192)
+    resolved: str | None = None
+    """What the source meant, exactly; written by the server."""
+    digest: str | None = None
+    """Of what lies there: of the artifact or model version, or of the list of its files; written by the server."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _source_alone(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+
 MAX_REPLICAS = 1024
 """Of all roles of one job together."""
 
@@ -172,6 +194,21 @@ class JobSpec(Request):
     """Seconds of running after which every replica is stopped and the job fails."""
     grace_seconds: float = Field(default=10.0, ge=0, le=3600)
     """Between the polite end (SIGTERM) and the hard one (SIGKILL)."""
+    parameters: Parameters = {}
+    """Hyperparameters: part of the run's configuration, and given to the program as domain/parameters.py says."""
+    parameter_arguments: bool = False
+    """Whether commands get them as ``--name value`` too."""
+    parameter_variables: bool = False
+    """Whether programs get them as plain variables (``LR``) too."""
+    inputs: dict[Slug, JobInput] = Field(default={}, max_length=64)
+    """What lies in ``data/<name>`` below the workspace when the program starts; a text is an input's source."""
+    init_model: str | None = Field(default=None, max_length=1024)
+    """A source whose files lie in HEADWAY_INIT_MODEL_DIR, to go on training from."""
+    output_path: str | None = Field(default=None, max_length=2048)
+    """``s3://bucket/prefix``: where the files of HEADWAY_OUTPUT_DIR are named once the job has succeeded."""
+    workspace_gib: float | None = Field(default=None, gt=0, le=1 << 20, allow_inf_nan=False)
+    """What a replica's workspace may hold; one that holds more fails the job."""
+    monitors: tuple[MonitorSpec, ...] = Field(default=(), max_length=MAX_MONITORS)
     retries: int = Field(default=0, ge=0, le=100)
     """Further attempts after a failure that is not the user's stop."""
     priority: int = Field(default=0, ge=-1000, le=1000)
@@ -185,6 +222,13 @@ class JobSpec(Request):
     def _below(cls, value: str | None) -> str | None:
         if value is not None and (value.startswith("/") or ".." in value.split("/") or "\0" in value):
             raise ValueError(f"{value!r} is not a directory below the workspace")
+        return value
+
+    @field_validator("output_path")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("s3://"):
+            raise ValueError(f"{value!r} is no s3://bucket/prefix")
         return value
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from headway.domain.base import Record, Request, Timestamp
 from headway.domain.files import FileEntry
@@ -179,6 +179,14 @@ class ServerAddress(Record):
     """On the local engine: a JSON file with the present ``url``, read anew when the server does not answer."""
 
 
+class InputFiles(Record):
+    """An input as an agent brings it: into ``data/<name>`` below the workspace."""
+
+    name: str
+    manifest: str
+    """Digest of the blob that lists its files: a line of JSON a :class:`headway.domain.artifacts.ArtifactEntry`."""
+
+
 class ReplicaSpec(Record):
     """Everything an agent needs to run one replica. Engines hand it over in a file of mode 0600, never in argv."""
 
@@ -208,6 +216,13 @@ class ReplicaSpec(Record):
     model_path: str | None = None
     model_files: tuple[FileEntry, ...] = ()
     """For a replica that serves: files to put into its model directory before it starts."""
+    inputs: tuple[InputFiles, ...] = ()
+    init_model_files: tuple[FileEntry, ...] = ()
+    """For a program that goes on training: files of HEADWAY_INIT_MODEL_DIR."""
+    parameters: dict[str, JsonValue] = {}
+    parameter_variables: bool = False
+    workspace_bytes: int | None = None
+    """What the workspace may hold; a replica that holds more is ended, with the reason."""
     ports: int = 1
     """How many ports to lease."""
     health_path: str | None = None

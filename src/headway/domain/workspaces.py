@@ -53,7 +53,14 @@ class GitWorkspace(Request):
         return ref
 
 
-Workspace = Annotated[FilesWorkspace | GitWorkspace, Field(discriminator="kind")]
+class ObjectsWorkspace(Request):
+    """A prefix of the object area; a job records the files that it held when the job was made."""
+
+    kind: Literal["objects"] = "objects"
+    address: str = Field(min_length=1, max_length=2048, pattern=r"^s3://")
+
+
+Workspace = Annotated[FilesWorkspace | GitWorkspace | ObjectsWorkspace, Field(discriminator="kind")]
 
 
 class Credentials(Request):

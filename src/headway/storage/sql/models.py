@@ -70,6 +70,7 @@ class ModelVersions(NamesBlobs, RecordTable[ModelVersion]):
             "project_id": record.project_id,
             "model_id": record.model_id,
             "version": record.version,
+            "version_name": record.version_name,
             "job_id": record.job_id,
             "run_id": record.run_id,
             "created_at": to_milliseconds(record.created_at),
