@@ -48,7 +48,7 @@ class Passthrough:
 
     def __init__(self, command: ServingCommand, model_dir: Path, served: Served, *, only_loopback: bool) -> None:
         self.command, self.model_dir, self.served, self.only_loopback = command, model_dir, served, only_loopback
-        self.server = HttpServer(self.handle, screen=self.screen)
+        self.server = HttpServer(self.handle, screen=self.screen, channels=True)
         self.draining = False
         self._metrics = RequestMetrics()
         self._program: OwnProgram | None = None

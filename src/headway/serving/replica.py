@@ -72,7 +72,7 @@ class Replica:
     ) -> None:
         self.model_dir, self.served, self.only_loopback = model_dir, served, only_loopback
         self.worker = ModelWorker()
-        self.server = HttpServer(self.handle, screen=self.screen, stable_screen=True)
+        self.server = HttpServer(self.handle, screen=self.screen, stable_screen=True, channels=True)
         self.model: LoadedModel | None = None
         self.draining = False
         self._max_rows, self._max_wait_ms = max_rows, max_wait_ms

@@ -6,7 +6,9 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
+from headway.serving.http.channel import ServerChannel
 from headway.serving.http.exchange import Exchange
+from headway.serving.http.frames import MARK
 from headway.serving.http.messages import Request, Response, error_response
 from headway.serving.http.reader import Phase, Refusal, RequestReader
 
@@ -38,6 +40,7 @@ class Connection(asyncio.Protocol):
         self._ended = False
         self._owes_continue = False
         self._reading = True
+        self._fresh = True
 
     @property
     def idle(self) -> bool:
@@ -70,6 +73,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._refused is not None or self._ended:
             return
+        if self._fresh:
+            self._fresh = False
+            if self.server.channels and data.startswith(MARK):
+                self._become_channel(data)
+                return
         before, free = self.reader.phase, not self._queue
         self._busy = True
         try:
@@ -86,6 +94,15 @@ class Connection(asyncio.Protocol):
             self._advance()
         elif free and not self._blocked:
             self._read_deadline(before, len(data))
+
+    def _become_channel(self, data: bytes) -> None:
+        """Leave the connection to a channel, from its first bytes on."""
+        self._ended = True
+        channel = ServerChannel(self.server, self.transport, self.reader.peer)
+        self.transport.set_protocol(channel)
+        self.server.connections.discard(self)
+        self.server.opened(channel)
+        channel.data_received(data)
 
     def pause_writing(self) -> None:
         self._blocked = True

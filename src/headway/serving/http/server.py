@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from headway.serving.http.channel import ServerChannel
 from headway.serving.http.connection import Connection
 from headway.serving.http.exchange import Exchange
 from headway.serving.http.heads import KnownHeads
@@ -37,6 +38,7 @@ class HttpServer:
         screen: Looks at each head before the body is read; must be quick.
         stable_screen: Whether the screen says the same of the same head, whenever and whoever sends it; it is asked once
             for such a head then, and its requests share their context.
+        channels: Whether a gateway may send many requests at once as frames (:mod:`headway.serving.http.channel`).
         limits: What a client may cost.
     """
 
@@ -46,14 +48,16 @@ class HttpServer:
         *,
         screen: Screen = admit_all,
         stable_screen: bool = False,
+        channels: bool = False,
         limits: Limits | None = None,
     ) -> None:
         self.handler = handler
         self.screen = screen
+        self.channels = channels
         self.limits = limits or Limits()
         self.heads = KnownHeads(self.limits.body, stable=stable_screen)
         self.budget = BodyBudget(self.limits.buffered)
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection | ServerChannel] = set()
         self.refused: Counter[int] = Counter()
         """Status to the number of requests that ended in the reader."""
         self.draining = False
@@ -75,12 +79,12 @@ class HttpServer:
         self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
         return int(self._listener.sockets[0].getsockname()[1])
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: Connection | ServerChannel) -> None:
         self.connections.add(connection)
         if len(self.connections) > self.limits.connections:
             connection.transport.abort()
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Connection | ServerChannel) -> None:
         self.connections.discard(connection)
         if not self.connections:
             self._empty.set()
@@ -137,6 +141,8 @@ class HttpServer:
         """
         self.draining = True
         deadline = self.loop.time() + grace
+        for channel in [each for each in self.connections if isinstance(each, ServerChannel)]:
+            channel.say_goodbye()
         if await self._emptied(min(quiet, grace)):
             self._stop_listening()
         else:
