@@ -97,6 +97,41 @@ def test_show_is_the_page_of_truth(project: str, headway: Run) -> None:
     assert "double:v1" in ok(headway("deploy", "list"))
 
 
+ANY = """
+class Predictor:
+    def predict(self, inputs):
+        return inputs
+"""
+
+
+def test_predict_sends_whatever_the_endpoint_speaks(project: str, headway: Run, tmp_path: Path) -> None:
+    (tmp_path / "any").mkdir()
+    (tmp_path / "any" / "predict.py").write_text(ANY)
+    ok(headway("model", "register", "any", "any"))
+    ok(headway("deploy", "create", "d", "--model", "any", *WAIT))
+
+    def asked(*arguments: str, **more: str) -> Any:
+        return json.loads(ok(headway("predict", "d", *arguments, **more)))
+
+    assert asked("--data", "[1, 2.5]") == [1, 2.5]
+    assert asked("--data", "[1]", "--protocol", "plain") == [1]
+    assert asked("--data", '{"instances": [123456789012345678]}') == {"predictions": [123456789012345678]}
+    assert asked("--data", '{"inputs": 1}', "--protocol", "tensorflow") == {"outputs": 1}
+    assert asked("--data", '{"dataframe_records": [{"a": 1}]}') == {"predictions": [{"a": 1}]}
+    (tmp_path / "table.CSV").write_text("a,b\n1,x\n2.5,y\n")
+    rows = [{"a": 1, "b": "x"}, {"a": 2.5, "b": "y"}]
+    assert asked("--file", "table.CSV") == {"predictions": rows}
+    assert asked("--csv", "--file", "-", input="a,b\n1,x\n2.5,y\n") == {"predictions": rows}
+    tensors = json.dumps({"inputs": [{"name": "x", "shape": [2], "datatype": "INT64", "data": [1, 2]}]})
+    for arguments in ((), ("--protocol", "openinference"), ("--version", "v1"), ("--version", "1")):
+        answer = asked("--data", tensors, *arguments)
+        assert [tensor["data"] for tensor in answer["outputs"]] == [[1, 2]], arguments
+    refused = headway("predict", "d", "--data", tensors, "--protocol", "invocations", "--version", "1")
+    assert refused.returncode == 2
+    wrong = headway("predict", "d", "--data", "[1]", "--protocol", "invocations")
+    assert (wrong.returncode, "must be an object" in wrong.stderr) == (2, True), wrong.stderr
+
+
 def test_settings_are_shown_where_they_are_not_usual(project: str, headway: Run) -> None:
     ok(headway("deploy", "create", "d", "--model", "double", "--no-start", "--deadline", "7", "--max-waiting", "9",
                "--batching", "rows=8,wait-ms=2.5"))  # fmt: skip

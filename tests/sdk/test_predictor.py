@@ -122,6 +122,31 @@ def test_a_table_is_answered_with_a_table_of_the_same_index(client: Client) -> N
     assert pd.isna(rows["t"][9])
 
 
+def test_numbers_that_json_lacks_stay_numbers_in_tables(client: Client) -> None:
+    echo = client.deployments.predictor("echo")
+    sent = pd.DataFrame({"x": [1.5, np.nan, -np.inf], "n": [1, 2, 3]}, index=[5, 6, 7])
+    found = echo.predict(sent)
+    assert found.dtypes.tolist() == sent.dtypes.tolist()
+    pd.testing.assert_frame_equal(found, sent)
+    nothing = pd.DataFrame({"x": [np.nan, np.nan]})
+    pd.testing.assert_frame_equal(echo.predict(nothing), nothing)
+    pd.testing.assert_frame_equal(echo.predict(nothing, version=1), nothing)
+    series = pd.Series([np.nan, 1.0, np.inf], index=["a", "b", "c"])
+    pd.testing.assert_series_equal(echo.predict(series), series, check_names=False)
+    mixed = pd.DataFrame({"t": ["NaN", "a"], "n": pd.array([1, None], "Int64")})
+    found = echo.predict(mixed)
+    assert found["t"].tolist() == ["NaN", "a"], "texts stay texts"
+    assert found["n"][0] == 1
+    assert pd.isna(found["n"][1])
+
+
+def test_nan_and_what_is_missing_are_two_things_to_a_model() -> None:
+    body = form_of(pd.DataFrame({"x": [np.nan, 1.0], "t": ["a", None]})).encode()
+    assert b'"data":[[NaN,"a"],[1.0,null]]' in body
+    assert b"[NaN,2.0]" in form_of(pd.Series([np.nan, 2.0])).encode()
+    assert b"[null,2.0]" in form_of(pd.Series([None, 2.0], dtype="Float64")).encode()
+
+
 def test_a_series_is_answered_with_a_series_of_the_same_index(client: Client) -> None:
     found = client.deployments.predictor("echo").predict(pd.Series([1.5, 2.5], index=["x", "y"]))
     assert isinstance(found, pd.Series)

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from headway.config import is_loopback
-from headway.domain.base import Record
+from headway.domain.base import Record, did_you_mean
 from headway.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -46,6 +46,8 @@ RECONNECT_SECONDS = 2.0
 RECONNECT_PAUSE = 0.1
 _NUMBER = re.compile(r"^v?([1-9][0-9]{0,9})$")
 _VERB = ":predict"
+PROTOCOLS = ("tensorflow", "openinference", "invocations", "plain")
+"""What an endpoint speaks, each below a path of its own."""
 
 
 class Prediction(Record):
@@ -76,6 +78,21 @@ class Endpoint:
         if version is None:
             return self.address
         return f"{self._model_of(version)}{_VERB}"
+
+    def speaking(self, protocol: str | None, version: int | str | None) -> str:
+        """The address that takes requests of one of :data:`PROTOCOLS`; without it any, by the form of the body.
+
+        Raises:
+            InvalidRequestError: The protocol is unknown, or cannot ask ``version``.
+        """
+        if protocol is None:
+            return self.of_version(version)
+        check_protocol(protocol, version)
+        if protocol == "tensorflow":
+            return f"{self._base}/v1/models/{self._name}{_VERB}" if version is None else self.of_version(version)
+        if protocol == "openinference":
+            return f"{self.signature_of(version)}/infer"
+        return f"{self._base}/{'invocations' if protocol == 'invocations' else 'predict'}"
 
     def metadata_of(self, version: int | str | None) -> str:
         """The address of what a version says of itself, by TensorFlow Serving's protocol."""
@@ -124,6 +141,27 @@ def encode_input(body: Any) -> bytes:
         raise InvalidRequestError(f"The input cannot be written as JSON: {error}.") from None
 
 
+def check_protocol(protocol: str | None, version: int | str | None) -> None:
+    """InvalidRequestError unless ``protocol`` is None or one of :data:`PROTOCOLS`, and can ask for ``version``."""
+    if protocol is None:
+        return
+    if protocol not in PROTOCOLS:
+        known = f"Known are {', '.join(PROTOCOLS)}."
+        raise InvalidRequestError(
+            f"There is no protocol {protocol!r}.", hint=did_you_mean(protocol, PROTOCOLS) or known
+        )
+    if version is None or protocol == "tensorflow":
+        return
+    if protocol != "openinference":
+        raise InvalidRequestError(
+            f"The protocol {protocol} cannot ask for one version.", hint="Use tensorflow or openinference for that."
+        )
+    if not _NUMBER.match(str(version)):
+        raise InvalidRequestError(
+            f"The Open Inference Protocol knows no aliases, as {version!r}.", hint="Give the version's number."
+        )
+
+
 def check_timeout(timeout: float | None) -> None:
     """InvalidRequestError unless ``timeout`` is None or a number of seconds above 0."""
     number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and math.isfinite(timeout)
@@ -131,16 +169,25 @@ def check_timeout(timeout: float | None) -> None:
         raise InvalidRequestError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
 
 
-def ask(session: Session, address: str, body: bytes | None, *, deadline: float, timeout: float | None) -> Answer:
+def ask(
+    session: Session,
+    address: str,
+    body: bytes | None,
+    *,
+    deadline: float,
+    timeout: float | None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     """One prediction. It is sent once: whether a model may be asked twice, only its owner knows. Only a connection that
     does not come about is tried again, for :data:`RECONNECT_SECONDS`.
 
     Args:
         session: Whose transport and token are used; the token only where :func:`may_hold_token`.
         address: Where to.
-        body: JSON to post; None asks for a description instead.
+        body: What to post; None asks for a description instead.
         deadline: Seconds that the deployment allows.
         timeout: Seconds that the caller allows for the whole answer; the gateway is told.
+        headers: In place of those for JSON.
 
     Raises:
         InvalidRequestError: The model cannot take this input (400).
@@ -149,17 +196,17 @@ def ask(session: Session, address: str, body: bytes | None, *, deadline: float, 
         NotFoundError: No such deployment, or no such version behind it.
         PlatformError: The model failed.
     """
-    headers = endpoint_headers(session.connection.url, session.connection.token, address)
+    sent = {**endpoint_headers(session.connection.url, session.connection.token, address), **(headers or {})}
     if timeout is not None:
-        headers["X-Request-Timeout"] = f"{timeout:.6g}"
+        sent["X-Request-Timeout"] = f"{timeout:.6g}"
     patience = deadline + GRACE_SECONDS if timeout is None else timeout + SHORT_GRACE_SECONDS
     started = time.monotonic()
-    request = Request("GET" if body is None else "POST", address, headers, body, patience)
+    request = Request("GET" if body is None else "POST", address, sent, body, patience)
     try:
         with _send(session.transport, request, patience) as response:
             with _cut_off(response, None if timeout is None else started + patience):
                 if not 200 <= response.status < 300:
-                    raise _to_error(response, address, "Authorization" in headers or not session.connection.token)
+                    raise _to_error(response, address, "Authorization" in sent or not session.connection.token)
                 content = _whole(response, address)
             if timeout is not None and time.monotonic() - started >= patience:
                 raise _too_late(address)  # cut off, an answer without a length ends like a whole one

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -65,18 +65,18 @@ def form_of(value: Any, *, pinned: bool = False) -> Form:
     if _is(value, "pandas", "DataFrame"):
         return _frame_form(value, pinned)
     if _is(value, "pandas", "Series"):
-        index, rows = value.index, [_cell(item) for item in value.tolist()]
-        return Form({"instances": rows}, lambda answer: _as_series(_field(answer, "predictions"), index))
+        index, rows, floats = value.index, _cells(value), _are_numbers([value.dtype])
+        return Form({"instances": rows}, lambda answer: _as_series(_field(answer, "predictions"), index, floats))
     if isinstance(value, Mapping):
         body = {"inputs": {str(key): _column(item) for key, item in value.items()}}
-        arrays = [item for item in value.values() if _is_array(item)]
+        arrays = [item for item in value.values() if is_array(item)]
         if not arrays:
             return Form(body, lambda answer: _field(answer, "outputs"))
         numeric = all(map(_is_numeric, arrays))
         return Form(body, lambda answer: _as_arrays(_field(answer, "outputs"), numeric))
     if isinstance(value, (list, tuple)):
         return Form({"instances": _plain(value)}, lambda answer: _field(answer, "predictions"))
-    if _is_array(value):
+    if is_array(value):
         numeric = _is_numeric(value)
         return Form({"inputs": _column(value)}, lambda answer: _as_arrays(_field(answer, "outputs"), numeric))
     if isinstance(value, (str, bytes, bytearray, int, float)):
@@ -103,8 +103,8 @@ def _is(value: Any, module: str, name: str) -> bool:
     return isinstance(kind, type) and isinstance(value, kind)
 
 
-def _is_array(value: Any) -> bool:
-    """NumPy's own, and what turns into one: tensors of PyTorch, TensorFlow and JAX."""
+def is_array(value: Any) -> bool:
+    """Whether it is an array: NumPy's own, or what turns into one, as tensors of PyTorch, TensorFlow and JAX."""
     return _is(value, "numpy", "ndarray") or _is(value, "numpy", "generic") or hasattr(type(value), "__array__")
 
 
@@ -116,7 +116,7 @@ def _is_numeric(array: Any) -> bool:
 
 def _column(value: Any) -> Any:
     """JSON values of an array, or of whatever stands in its place."""
-    if not _is_array(value):
+    if not is_array(value):
         return _plain(value)
     import numpy
 
@@ -136,7 +136,19 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return _column(value) if _is_array(value) else value
+    return _column(value) if is_array(value) else value
+
+
+def _cells(column: Any) -> list[Any]:
+    """The values of a column. NaN among floats is a number, and travels as one; elsewhere it stands for what is missing."""
+    if getattr(column.dtype, "kind", "") == "f" and _is(column.dtype, "numpy", "dtype"):
+        found: list[Any] = column.tolist()
+        return found
+    return [_cell(item) for item in column.tolist()]
+
+
+def _are_numbers(dtypes: Iterable[Any]) -> bool:
+    return all(getattr(dtype, "kind", "") in "biuf" for dtype in dtypes)
 
 
 def _cell(value: Any) -> Any:
@@ -153,14 +165,15 @@ def _frame_form(frame: Any, pinned: bool) -> Form:
         raise InvalidRequestError(
             "A DataFrame with several levels of columns cannot be sent.", hint="Flatten them first."
         )
-    columns = [frame.iloc[:, place].tolist() for place in range(frame.shape[1])]
-    rows = [[_cell(item) for item in row] for row in zip(*columns, strict=True)] if columns else []
+    columns = [_cells(frame.iloc[:, place]) for place in range(frame.shape[1])]
+    rows = [list(row) for row in zip(*columns, strict=True)]
     names = [str(name) for name in frame.columns]
     body: dict[str, Any] = {"dataframe_split": {"columns": names, "data": rows}}
     if pinned:
         named = any(isinstance(name, str) for name in frame.columns)
         body = {"instances": [dict(zip(names, row, strict=True)) for row in rows] if named else rows}
-    return Form(body, lambda answer: _as_frame(_field(answer, "predictions"), frame.index))
+    numeric = _are_numbers(frame.dtypes)
+    return Form(body, lambda answer: _as_frame(_field(answer, "predictions"), frame.index, numeric))
 
 
 def _field(answer: Any, name: str) -> Any:
@@ -209,7 +222,7 @@ def _objects(answer: Any) -> Any:
     return found
 
 
-def _as_frame(answer: Any, index: Any) -> Any:
+def _as_frame(answer: Any, index: Any, numeric: bool) -> Any:
     import pandas
 
     columns = answer if isinstance(answer, dict) else {"predictions": answer}
@@ -217,10 +230,38 @@ def _as_frame(answer: Any, index: Any) -> Any:
     if count != {len(index)}:
         raise PlatformError(f"The model gave no answer for each of the {len(index)} rows.")
     if isinstance(answer, list) and answer and isinstance(answer[0], (dict, list)):
-        return pandas.DataFrame(answer, index=index)
-    return pandas.DataFrame(columns, index=index)
+        frame = pandas.DataFrame(answer, index=index)
+    else:
+        frame = pandas.DataFrame(columns, index=index)
+    for place, dtype in enumerate(frame.dtypes):
+        if not _are_numbers([dtype]):
+            column = _with_numbers(frame.iloc[:, place].tolist(), numeric)
+            if column is not None:
+                frame.isetitem(place, pandas.Series(column, index=index))
+    return frame
 
 
-def _as_series(answer: Any, index: Any) -> Any:
-    frame = _as_frame(answer, index)
+def _with_numbers(cells: list[Any], numeric: bool) -> list[Any] | None:
+    """The cells of a column with numbers for the texts that stand for such; None where there are none."""
+    items = list(_leaves(cells))
+    if not any(isinstance(item, str) and item in NOT_IN_JSON for item in items) or not _are_floats(items, numeric):
+        return None
+    found: list[Any] = _floats_of(cells)
+    return found
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _floats_of(value: Any) -> Any:
+    return [_floats_of(item) for item in value] if isinstance(value, list) else float(value)
+
+
+def _as_series(answer: Any, index: Any, numeric: bool) -> Any:
+    frame = _as_frame(answer, index, numeric)
     return frame["predictions"] if list(frame.columns) == ["predictions"] else frame

@@ -8,12 +8,18 @@ from html import escape
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from headway.sdk.endpoints import Answer, check_timeout
+from headway.errors import HeadwayError, InvalidRequestError
+from headway.sdk.endpoints import Answer, check_protocol, check_timeout
 from headway.sdk.forms import decode_answer, form_of
+from headway.sdk.tensors import TensorSignature, decode_tensors, is_large, tensor_request
 
 if TYPE_CHECKING:
     from headway.sdk.client import Client
     from headway.sdk.resources.asking import DeploymentEndpoints
+
+
+SIGNATURE_SECONDS = 10.0
+"""How long a model may take to tell its signature before large arrays are sent as JSON."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class Predictor:
             predictor.last.version, predictor.last.seconds      # who answered this thread, and how fast
 
     Connections are kept open between predictions; it may be used from several threads. :func:`headway.sdk.forms.form_of`
-    says what is sent for what.
+    says what is sent for what. Arrays of 64 KiB and more travel as binary tensors where the model's signature allows it: the
+    same answer sooner, with the exact bits and types of the model's own arrays.
 
     Args:
         deployment: Id or name.
@@ -81,6 +88,7 @@ class Predictor:
         self.version = version
         self.timeout = timeout
         self._thread = threading.local()
+        self._signatures: dict[int | str | None, TensorSignature | None] = {}
 
     def __repr__(self) -> str:
         return f"Predictor({self.deployment!r}{'' if self.version is None else f', version={self.version!r}'})"
@@ -107,15 +115,50 @@ class Predictor:
     def ask(self, value: Any, *, version: int | str | None = None, timeout: float | None = None) -> Predicted:
         """As :meth:`predict`, with the version and replica that answered, the request's id and its duration."""
         chosen = self.version if version is None else version
-        form = form_of(value, pinned=chosen is not None)
-        body = form.encode()
         limit = self.timeout if timeout is None else timeout
-        answer, address = self._deployments.ask(
-            self.deployment, body, version=chosen, timeout=limit, project=self.project
-        )
-        found = _predicted(form.restore(decode_answer(answer.content, address)), answer)
+        found = self._ask_tensors(value, chosen, limit) if is_large(value) else None
+        if found is None:
+            form = form_of(value, pinned=chosen is not None)
+            answer, address = self._deployments.ask(
+                self.deployment, form.encode(), version=chosen, timeout=limit, project=self.project
+            )
+            found = _predicted(form.restore(decode_answer(answer.content, address)), answer)
         self._thread.last = found
         return found
+
+    def _ask_tensors(self, value: Any, version: int | str | None, timeout: float | None) -> Predicted | None:
+        """The answer to large arrays, which travel as binary tensors; None where they have to be sent as JSON."""
+        signature = self._signature_of(version, timeout)
+        request = tensor_request(value, signature) if signature is not None else None
+        if signature is None or request is None:
+            return None
+        try:
+            answer, address = self._deployments.ask(
+                self.deployment,
+                request.body,
+                version=version,
+                timeout=timeout,
+                project=self.project,
+                protocol="openinference",
+                headers=request.headers,
+            )
+        except InvalidRequestError as error:
+            self._signatures.pop(version, None)
+            if error.details.get("version") == signature.version:
+                raise
+            return None  # another version than the one that told its signature has another one
+        return _predicted(decode_tensors(answer.content, answer.headers, address), answer)
+
+    def _signature_of(self, version: int | str | None, timeout: float | None) -> TensorSignature | None:
+        if version not in self._signatures:
+            try:
+                check_protocol("openinference", version)
+                self._signatures[version] = self._deployments.tensor_signature(
+                    self.deployment, version=version, timeout=timeout or SIGNATURE_SECONDS, project=self.project
+                )
+            except HeadwayError:
+                return None  # what is wrong is told when the request itself is sent
+        return self._signatures[version]
 
     @property
     def last(self) -> Predicted | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from headway.config import Connection
@@ -14,6 +14,7 @@ from headway.sdk.endpoints import (
     Endpoint,
     Prediction,
     ask,
+    check_protocol,
     check_timeout,
     encode_input,
     endpoint_headers,
@@ -23,6 +24,7 @@ from headway.sdk.load.bench import BenchOptions, prepare
 from headway.sdk.load.plan import DEFAULT_CONNECTIONS, DEFAULT_TIMEOUT, LoadPlan, LoadReport, Second
 from headway.sdk.resources.base import Resource
 from headway.sdk.session import Session
+from headway.sdk.tensors import TensorSignature, signature_in
 
 if TYPE_CHECKING:
     from headway.sdk.predictor import Predictor
@@ -79,27 +81,43 @@ class DeploymentEndpoints(Resource):
         version: int | str | None = None,
         timeout: float | None = None,
         project: str | None = None,
+        protocol: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[Answer, str]:
-        """Post JSON to the endpoint: its answer as it came, and the address that gave it."""
+        """Post a body to the endpoint: its answer as it came, and the address that gave it.
+
+        Args:
+            deployment: Id or name.
+            body: As ``protocol`` has it; JSON unless ``headers`` says otherwise.
+            version: As for :meth:`predict`; ``invocations`` and ``plain`` know no versions, ``openinference`` no aliases.
+            timeout: As for :meth:`predict`.
+            project: Of a name; the client's own without it.
+            protocol: ``tensorflow``, ``openinference``, ``invocations`` or ``plain``. Without it the form of the body tells
+                (with ``version``: ``tensorflow``).
+            headers: More headers, ``Content-Type`` among them.
+        """
         check_timeout(timeout)
+        check_protocol(protocol, version)
+
+        def ask_at(endpoint: Endpoint) -> tuple[Answer, str]:
+            address = endpoint.speaking(protocol, version)
+            return (
+                ask(self._session, address, body, deadline=endpoint.deadline, timeout=timeout, headers=headers),
+                address,
+            )
+
         key = (deployment, self._scope(project))
         known = self._endpoints.get(key)
         if known is not None:
             try:
-                return self._ask(known, body, version, timeout)
+                return ask_at(known)
             except NotFoundError:
                 self._endpoints.pop(key, None)
                 found = self.endpoint(deployment, project=project)
                 if found.address == known.address:
                     raise
-                return self._ask(found, body, version, timeout)  # deleted, and made anew under this name
-        return self._ask(self.endpoint(deployment, project=project), body, version, timeout)
-
-    def _ask(
-        self, endpoint: Endpoint, body: bytes, version: int | str | None, timeout: float | None
-    ) -> tuple[Answer, str]:
-        address = endpoint.of_version(version)
-        return ask(self._session, address, body, deadline=endpoint.deadline, timeout=timeout), address
+                return ask_at(found)  # deleted, and made anew under this name
+        return ask_at(self.endpoint(deployment, project=project))
 
     def describe(
         self, deployment: str, *, version: int | str | None = None, timeout: float = 10.0, project: str | None = None
@@ -117,10 +135,17 @@ class DeploymentEndpoints(Resource):
         endpoint = self.endpoint(deployment, project=project)
         return self._read(endpoint, endpoint.signature_of(version), timeout)
 
-    def _read(self, endpoint: Endpoint, address: str, timeout: float) -> dict[str, Any]:
+    def tensor_signature(
+        self, deployment: str, *, version: int | str | None = None, timeout: float = 10.0, project: str | None = None
+    ) -> TensorSignature | None:
+        """What a version says of its tensors; None where not all of them hold numbers, or it has no signature."""
+        endpoint = self.endpoint(deployment, project=project)
+        address = endpoint.signature_of(version)
         answer = ask(self._session, address, None, deadline=endpoint.deadline, timeout=timeout)
-        found = wire.decode(answer.content, address)
-        return found if isinstance(found, dict) else {}
+        return signature_in(_object_in(answer, address), answer.about()["version"])
+
+    def _read(self, endpoint: Endpoint, address: str, timeout: float) -> dict[str, Any]:
+        return _object_in(ask(self._session, address, None, deadline=endpoint.deadline, timeout=timeout), address)
 
     def bench(
         self,
@@ -192,3 +217,8 @@ class DeploymentEndpoints(Resource):
 
         scope = self._scope(project)
         return Predictor(deployment, deployments=self, version=version, timeout=timeout, project=scope)
+
+
+def _object_in(answer: Answer, address: str) -> dict[str, Any]:
+    found = wire.decode(answer.content, address)
+    return found if isinstance(found, dict) else {}
