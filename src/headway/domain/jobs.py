@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, field_validator, model_validator
 
 from headway.domain.base import Environment, Labels, Name, Record, Request, Slug, Timestamp, check_variables
 from headway.domain.files import FileEntry
 from headway.domain.monitors import MAX_MONITORS, MonitorSpec
-from headway.domain.parameters import Parameters
+from headway.domain.objects import BucketName, check_key, parse_address
+from headway.domain.parameters import Parameters, variable_of
 from headway.domain.replicas import ReplicaStatus
 from headway.domain.workspaces import Credentials, Workspace
-from headway.errors import ConflictError
+from headway.errors import ConflictError, InvalidRequestError
 
 
 class JobState(str, Enum):
@@ -133,12 +135,35 @@ class JobInput(Request):
     resolved: str | None = None
     """What the source meant, exactly; written by the server."""
     digest: str | None = None
-    """Of what lies there: of the artifact or model version, or of the list of its files; written by the server."""
+    """Of what lies there: of the artifact or model version, or of the list of its files; of ``https://…`` the SHA-256 of
+    the bytes, once they were brought. Written by the server."""
+    manifest: str | None = None
+    """The blob that lists the files, see :class:`headway.domain.artifacts.ArtifactVersion`; written by the server."""
 
     @model_validator(mode="before")
     @classmethod
     def _source_alone(cls, value: Any) -> Any:
         return {"source": value} if isinstance(value, str) else value
+
+    @field_validator("source")
+    @classmethod
+    def _no_credentials(cls, source: str) -> str:
+        if source.startswith("https://") and "@" in urlsplit(source).netloc:
+            raise ValueError("credentials do not belong in a URL")
+        return source
+
+
+INPUT_DIRECTORY = "HEADWAY_INPUT_DIR"
+"""The directory of the input ``train``, or of the first one."""
+
+
+def input_variable(name: str) -> str:
+    """The variable with the directory of an input.
+
+    >>> input_variable("val.extra")
+    'HEADWAY_INPUT_VAL_EXTRA'
+    """
+    return f"HEADWAY_INPUT_{variable_of(name)}"
 
 
 MAX_REPLICAS = 1024
@@ -202,8 +227,8 @@ class JobSpec(Request):
     """Whether programs get them as plain variables (``LR``) too."""
     inputs: dict[Slug, JobInput] = Field(default={}, max_length=64)
     """What lies in ``data/<name>`` below the workspace when the program starts; a text is an input's source."""
-    init_model: str | None = Field(default=None, max_length=1024)
-    """A source whose files lie in HEADWAY_INIT_MODEL_DIR, to go on training from."""
+    init_model: JobInput | None = None
+    """A source (a text is one) whose files lie in HEADWAY_INIT_MODEL_DIR, to go on training from."""
     output_path: str | None = Field(default=None, max_length=2048)
     """``s3://bucket/prefix``: where the files of HEADWAY_OUTPUT_DIR are named once the job has succeeded."""
     workspace_gib: float | None = Field(default=None, gt=0, le=1 << 20, allow_inf_nan=False)
@@ -224,11 +249,30 @@ class JobSpec(Request):
             raise ValueError(f"{value!r} is not a directory below the workspace")
         return value
 
+    @field_validator("inputs")
+    @classmethod
+    def _own_variables(cls, inputs: dict[str, JobInput]) -> dict[str, JobInput]:
+        taken: dict[str, str] = {}
+        for name in inputs:
+            variable = input_variable(name)
+            other = taken.setdefault(variable, name)
+            if other != name or variable == INPUT_DIRECTORY:
+                what = repr(other) if other != name else "the directory of the first input"
+                raise ValueError(f"the input {name!r} cannot be called so: {variable} names {what}")
+        return inputs
+
     @field_validator("output_path")
     @classmethod
     def _an_address(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith("s3://"):
-            raise ValueError(f"{value!r} is no s3://bucket/prefix")
+        if value is None:
+            return value
+        try:
+            bucket, prefix = parse_address(value)
+            TypeAdapter(BucketName).validate_python(bucket)
+            if prefix:
+                check_key(prefix)
+        except (InvalidRequestError, ValidationError):
+            raise ValueError(f"{value!r} is no s3://bucket/prefix") from None
         return value
 
     @model_validator(mode="after")

@@ -7,11 +7,14 @@ where the job says so.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue
+
+from headway.domain.base import check_variables
 
 MAX_PARAMETERS = 1000
 _UNFIT = re.compile(r"[^A-Za-z0-9_]")
@@ -28,7 +31,16 @@ def _checked(parameters: dict[str, JsonValue]) -> dict[str, JsonValue]:
         other = taken.setdefault(variable_of(name), name)
         if other != name:
             raise ValueError(f"the parameters {other!r} and {name!r} would be the same variable {variable_of(name)}")
+        if not _is_finite(parameters[name]):
+            raise ValueError(f"the parameter {name!r} holds a number that JSON has not: write it as a text")
+    check_variables(parameter_variables(parameters))
     return parameters
+
+
+def _is_finite(value: JsonValue) -> bool:
+    if isinstance(value, (dict, list)):
+        return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 Parameters = Annotated[dict[str, JsonValue], Field(max_length=MAX_PARAMETERS), AfterValidator(_checked)]

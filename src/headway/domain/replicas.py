@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from headway.domain.base import Record, Request, Timestamp
-from headway.domain.files import FileEntry
+from headway.domain.files import Digest, FileEntry
 from headway.domain.workspaces import Workspace
 
 
@@ -113,6 +113,8 @@ class Replica(Record):
     last_lines: tuple[str, ...] = ()
     model_files: tuple[FileEntry, ...] = ()
     output_files: tuple[FileEntry, ...] = ()
+    brought: dict[str, str] = {}
+    """Inputs that came from a URI, and the SHA-256 of what lay there."""
     directive: Directive
     last_seen: Timestamp | None = None
     """When the agent last spoke."""
@@ -167,6 +169,8 @@ class ReplicaReport(Request):
     last_lines: tuple[Annotated[str, Field(max_length=16_384)], ...] = Field(default=(), max_length=50)
     model_files: tuple[FileEntry, ...] = ()
     output_files: tuple[FileEntry, ...] = ()
+    brought: dict[str, Digest] = Field(default={}, max_length=128)
+    """Inputs that came from a URI, and the SHA-256 of what lay there."""
     started_at: Timestamp | None = None
     finished_at: Timestamp | None = None
 
@@ -179,12 +183,20 @@ class ServerAddress(Record):
     """On the local engine: a JSON file with the present ``url``, read anew when the server does not answer."""
 
 
+INIT_MODEL = "init model"
+"""What the model to go on training from is called among inputs; no input can have that name."""
+
+
 class InputFiles(Record):
-    """An input as an agent brings it: into ``data/<name>`` below the workspace."""
+    """An input as an agent brings it: into ``data/<name>`` below the workspace. It has a manifest or a URI."""
 
     name: str
-    manifest: str
+    manifest: str | None = None
     """Digest of the blob that lists its files: a line of JSON a :class:`headway.domain.artifacts.ArtifactEntry`."""
+    uri: str | None = Field(default=None, repr=False)
+    """``https://…``: one file of some other server. Its query may hold a secret."""
+    digest: str | None = None
+    """SHA-256 of what lay at the URI when it was brought first; something else is refused."""
 
 
 class ReplicaSpec(Record):
@@ -217,9 +229,11 @@ class ReplicaSpec(Record):
     model_files: tuple[FileEntry, ...] = ()
     """For a replica that serves: files to put into its model directory before it starts."""
     inputs: tuple[InputFiles, ...] = ()
-    init_model_files: tuple[FileEntry, ...] = ()
-    """For a program that goes on training: files of HEADWAY_INIT_MODEL_DIR."""
-    parameters: dict[str, JsonValue] = {}
+    init_model: InputFiles | None = None
+    """For a program that goes on training: what lies in HEADWAY_INIT_MODEL_DIR."""
+    fetch_networks: tuple[str, ...] = ()
+    """Networks with private addresses that URIs may lead to nevertheless."""
+    parameters: dict[str, JsonValue] = Field(default={}, repr=False)
     parameter_variables: bool = False
     workspace_bytes: int | None = None
     """What the workspace may hold; a replica that holds more is ended, with the reason."""
