@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from headway.errors import ConfigurationError
 
-VERSIONS = ("0001", "0002", "0003", "0004")
+VERSIONS = tuple(sorted(path.name[:4] for path in Path(__file__).with_name("versions").glob("[0-9]*.py")))
 """Every schema version, oldest first; each is a file in versions/."""
 
 _LOCK = text("SELECT pg_advisory_xact_lock(4858172201)")
