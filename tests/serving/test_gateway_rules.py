@@ -239,7 +239,7 @@ def test_an_address_may_be_a_url(address, tools):
     entry = Entry(tools.route("dep1", (1, 1, {})), Ledger())
     entry.update(entry.route)
     backend = Backend(RouteReplica(id="a", address=address), entry.groups[0], Ledger())
-    assert (backend.pool.host, backend.pool.port, backend.address) == ("127.0.0.1", 80, "127.0.0.1:80")
+    assert (backend.link.host, backend.link.port, backend.address) == ("127.0.0.1", 80, "127.0.0.1:80")
 
 
 def test_saved_routes_are_the_servers_own_bytes(tools):

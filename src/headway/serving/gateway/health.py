@@ -39,7 +39,7 @@ class HealthKeeper:
         log.warning("Replica %s of %s is out: %s", backend.id, backend.group.entry.id, error)
         backend.available = False
         backend.ejections += 1
-        backend.pool.drop_idle()
+        backend.link.drop_idle()
         self._changed(backend.group.entry)
         self._start(self._return(backend))
 
@@ -106,7 +106,7 @@ class _Answer:
 
 async def health_problem(backend: Backend) -> str | None:
     """Why the replica's health path does not answer 200 now, over a new connection; None when it does."""
-    pool = ConnectionPool(backend.pool.host, backend.pool.port)
+    pool = ConnectionPool(backend.link.host, backend.link.port)
     answer = _Answer()
     message = b"GET /health HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % backend.host
     pool.send(message, answer, monotonic())

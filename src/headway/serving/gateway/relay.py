@@ -131,7 +131,7 @@ class Relay:
         path = self.destination.path(self.entry.id, backend.group.version)
         message = build_message(self.exchange.request, backend.host, path, self.number, self.deadline - now)
         self.relays.began(backend, self, now)
-        backend.pool.send(message, self, now)
+        backend.link.send(message, self, now)
 
     # What becomes of it.
 

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from headway.domain.deployments import DeploymentState, Route, RouteReplica, RouteTable, RouteVersion
 from headway.serving.gateway.balancer import Shares
 from headway.serving.gateway.concurrency import AdaptiveLimit, Pace
+from headway.serving.gateway.link import Link
 from headway.serving.gateway.traffic import Ledger, Meter, Totals
-from headway.serving.gateway.upstream import ConnectionPool
 
 if TYPE_CHECKING:
     from headway.serving.gateway.relay import Relay
@@ -32,7 +32,7 @@ class Backend:
         if not 0 < int(port) < 65_536:
             raise ValueError(f"{port} is no port")
         self.group = group
-        self.pool = ConnectionPool(host.strip("[]"), int(port))
+        self.link = Link(host.strip("[]"), int(port))
         self.host = self.address.encode("ascii")
         self.active: dict[Relay, None] = {}
         """Requests that were sent and are not answered, oldest first."""
@@ -224,6 +224,6 @@ def retire(backends: Iterable[Backend]) -> None:
     """Let these replicas finish what they have, and send them nothing more."""
     for backend in backends:
         backend.retired = True
-        backend.pool.close()
+        backend.link.close()
         if not backend.active:
             backend.meter.retire()

@@ -52,7 +52,7 @@ class Copy:
         backend.meter.begin(now)
         request, path = self.message
         message = build_message(request, backend.host, path, request_id(request), seconds)
-        backend.pool.send(message, self, now)
+        backend.link.send(message, self, now)
 
     def replied(self, reply: Reply) -> None:
         now = monotonic()

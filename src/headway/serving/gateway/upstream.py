@@ -23,7 +23,7 @@ IDLE_SECONDS = 30.0
 TRUSTED_SECONDS = 0.005
 """A connection that lay idle for longer is asked for its end before it is used: the loop may not have heard of it yet."""
 MAX_IDLE = 256
-_ENDED = select.POLLIN | getattr(select, "POLLRDHUP", 0)
+ENDED = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
 class Handle(Protocol):
@@ -84,7 +84,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._poll = select.poll()
-        self._poll.register(transport.get_extra_info("socket").fileno(), _ENDED)
+        self._poll.register(transport.get_extra_info("socket").fileno(), ENDED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pool.forget(self)
