@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headway.cli.deploy_options import NameArgument, seconds_of
 from headway.cli.deploy_update import share_text, spec_text
+from headway.cli.deploy_watch import watch_deployment
 from headway.cli.options import JsonOption, ProjectOption, connected
-from headway.cli.output import local_time, print_fields, print_json, print_table, say
+from headway.cli.output import fields_lines, local_time, print_fields, print_json, print_table, say, table_lines
 
 if TYPE_CHECKING:
     from headway.domain.deployments import Deployment, Revision
@@ -28,30 +30,62 @@ def register(app: typer.Typer) -> None:
     app.command("metrics")(metrics)
 
 
-def show(deployment: NameArgument, project: ProjectOption = None, as_json: JsonOption = False) -> None:
+@dataclass(frozen=True)
+class DeploymentPage:
+    """All that ``show`` says."""
+
+    found: Deployment
+    pending: Revision | None
+    traffic: DeploymentTraffic
+    executions: dict[str, str]
+    alarm: str | None
+
+    def to_record(self) -> dict[str, Any]:
+        """For programs: the deployment as the API answers it, and more."""
+        more = {
+            "pending_revision": _dumped(self.pending),
+            "traffic": _dumped(self.traffic),
+            "execution": self.executions,
+            "alarm": self.alarm,
+        }
+        return {**self.found.model_dump(mode="json"), **more}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        found = self.found
+        lines = [*fields_lines(_fields(found, self.pending, self.alarm)), ""]
+        lines += _version_lines(found, self.traffic, self.executions)
+        if found.replicas:
+            rows = [(replica.name, replica.phase, replica.address, replica.reason) for replica in found.replicas]
+            lines += ["", *table_lines(("REPLICA", "PHASE", "ADDRESS", "REASON"), rows)]
+        return lines
+
+
+def look_at(client: Client, found: Deployment) -> DeploymentPage:
+    """The page of a deployment, with its traffic of the last minute."""
+    pending = client.deployments.revision(found.id, found.pending) if found.pending is not None else None
+    return DeploymentPage(found, pending, lately(client, found), _executions(client, found), alarm_of(client, found))
+
+
+def show(
+    deployment: NameArgument,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on as it changes; with --json one line for each change.")
+    ] = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show a deployment: its revision, weights, replicas with states and reasons, and its traffic of the last minute."""
     with connected(project) as client:
-        found = client.deployments.get(deployment)
-        pending = client.deployments.revision(found.id, found.pending) if found.pending is not None else None
-        traffic = _lately(client, found)
-        executions = _executions(client, found)
-        alarm = alarm_of(client, found)
+        if watch:
+            watch_deployment(client, deployment, as_json=as_json)
+            return
+        page = look_at(client, client.deployments.get(deployment))
     if as_json:
-        more = {
-            "pending_revision": _dumped(pending),
-            "traffic": _dumped(traffic),
-            "execution": executions,
-            "alarm": alarm,
-        }
-        print_json({**found.model_dump(mode="json"), **more})
+        print_json(page.to_record())
         return
-    print_fields(_fields(found, pending, alarm))
-    say()
-    _print_versions(found, traffic, executions)
-    if found.replicas:
-        say()
-        rows = [(replica.name, replica.phase, replica.address, replica.reason) for replica in found.replicas]
-        print_table(("REPLICA", "PHASE", "ADDRESS", "REASON"), rows, empty="")
+    for line in page.lines():
+        say(line)
 
 
 def metrics(
@@ -117,7 +151,8 @@ def milliseconds(seconds: float | None) -> str:
     return f"{value:.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
-def _lately(client: Client, found: Deployment) -> DeploymentTraffic:
+def lately(client: Client, found: Deployment) -> DeploymentTraffic:
+    """What passed in the last minute."""
     from headway.errors import InvalidRequestError
 
     try:
@@ -193,7 +228,7 @@ def _guard_text(found: Deployment) -> str:
     return f"{said or 'no rule'}, within {guard.watch_seconds:g} s and from {guard.minimum_requests} requests on"
 
 
-def _print_versions(found: Deployment, traffic: DeploymentTraffic, executions: dict[str, str]) -> None:
+def _version_lines(found: Deployment, traffic: DeploymentTraffic, executions: dict[str, str]) -> list[str]:
     total = sum(version.weight for version in found.versions)
     seen = {each.version: each for each in traffic.versions}
     rows = []
@@ -203,16 +238,14 @@ def _print_versions(found: Deployment, traffic: DeploymentTraffic, executions: d
         scale = version.scaling
         count = f"{version.replicas} ({scale.minimum}–{scale.maximum})" if scale is not None else str(version.replicas)
         rows.append((version.key, share, count, executions.get(version.key, ""), *numbers))
-    columns = ("VERSION", "WEIGHT", "REPLICAS", "RUNS ON", *TRAFFIC_COLUMNS)
-    print_table(columns, rows, empty="No versions.")
-    for version in found.versions:
-        if version.shadow and version.key in seen:
-            _say_shadow(seen[version.key])
+    lines = table_lines(("VERSION", "WEIGHT", "REPLICAS", "RUNS ON", *TRAFFIC_COLUMNS), rows)
+    shadows = [seen[version.key] for version in found.versions if version.shadow and version.key in seen]
+    return lines + [_shadow_text(traffic) for traffic in shadows]
 
 
-def _say_shadow(traffic: VersionTraffic) -> None:
+def _shadow_text(traffic: VersionTraffic) -> str:
     equal, different, failed = traffic.shadow_equal, traffic.shadow_different, traffic.shadow_failed
-    say(f"{traffic.version} as a shadow: {equal} answers equal, {different} different, {failed} failed.")
+    return f"{traffic.version} as a shadow: {equal} answers equal, {different} different, {failed} failed."
 
 
 def _dumped(record: Any) -> Any:

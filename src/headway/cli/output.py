@@ -93,7 +93,7 @@ def print_json(value: Any) -> None:
     say(json.dumps(_plain(value), indent=2, ensure_ascii=True))
 
 
-def print_json_line(record: BaseModel) -> None:
+def print_json_line(record: BaseModel | Mapping[str, Any]) -> None:
     """One record on one line, for what is followed."""
     say(json.dumps(_plain(record), ensure_ascii=True))
 
@@ -110,19 +110,27 @@ def _plain(value: Any) -> Any:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
     """Rows under headings; ``empty`` when there is none. Cells are user text and are shown as such."""
+    lines = table_lines(columns, rows)
+    if not lines:
+        note(empty)
+    for line in lines:
+        say(line)
+
+
+def table_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """What :func:`print_table` prints; nothing where there are no rows."""
     from rich.table import Table
 
     cells = [[_cell(column, value) for column, value in zip(columns, row, strict=True)] for row in rows]
     if not cells:
-        note(empty)
-        return
+        return []
     widths = [max(len(column), *(row[place].cell_len for row in cells)) for place, column in enumerate(columns)]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column, width in zip(columns, _fitting(columns, widths), strict=True):
         table.add_column(column, width=width, no_wrap=True, overflow="ellipsis")
     for row in cells:
         table.add_row(*row)
-    _print_rich(table)
+    return _rich_lines(table)
 
 
 def _fitting(columns: Sequence[str], widths: list[int]) -> list[int]:
@@ -140,6 +148,12 @@ def _fitting(columns: Sequence[str], widths: list[int]) -> list[int]:
 
 def print_fields(fields: Mapping[str, Any]) -> None:
     """Names and values below each other; what is empty is left out."""
+    for line in fields_lines(fields):
+        say(line)
+
+
+def fields_lines(fields: Mapping[str, Any]) -> list[str]:
+    """What :func:`print_fields` prints."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -148,17 +162,16 @@ def print_fields(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         if value not in (None, "", (), {}):
             table.add_row(name, _cell(name, value))
-    _print_rich(table)
+    return _rich_lines(table)
 
 
-def _print_rich(table: Any) -> None:
+def _rich_lines(table: Any) -> list[str]:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, no_color=not colours(), width=_width() or 10_000)
     with console.capture() as capture:
         console.print(table)
-    for line in capture.get().splitlines():
-        say(line.rstrip())
+    return [line.rstrip() for line in capture.get().splitlines()]
 
 
 def _width() -> int | None:
