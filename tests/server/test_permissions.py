@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from random import randrange
 from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
 
 from headway.domain.base import new_id, now
+from headway.domain.catalogue import CatalogueEntry, CatalogueKind
 from headway.domain.deployments import DeploymentUpdate
 from headway.domain.folders import Folder
 from headway.domain.instances import InstanceType
@@ -50,7 +52,13 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/instance-types"): "user",
     ("PUT", "/instance-types/{name}"): "server admin",
     ("DELETE", "/instance-types/{name}"): "server admin",
+    ("GET", "/catalogue"): "user",
+    ("GET", "/catalogue/{kind}/{entry}"): "user",
+    ("PUT", "/catalogue/{kind}/{number}"): "server admin",
+    ("PATCH", "/catalogue/{kind}/{entry}"): "server admin",
+    ("DELETE", "/catalogue/{kind}/{entry}"): "server admin",
     ("POST", "/projects/{project}/blobs/missing"): "write or job",
+    ("POST", "/projects/{project}/blobs/bundle"): "read or job",
     ("PUT", "/projects/{project}/blobs/{digest}"): "write or job",
     ("GET", "/projects/{project}/blobs/{digest}"): "read or job",
     ("HEAD", "/projects/{project}/blobs/{digest}"): "read or job",
@@ -201,14 +209,15 @@ class Scene:
             "{digest}": lambda: self.world.blob(self.project).digest,
             "{job}": lambda: self.own_job.id if (verb, path) == ("GET", "/jobs/{job}") else self._job(path),
             "{run}": lambda: self._run(verb, path),
-            "{kind}": lambda: "logs",
+            "{kind}": lambda: "train-framework" if "catalogue" in path else "logs",
+            "{entry}": self._entry,
             "{replica}": lambda: self.replica.id,
             "{model}": lambda: self.world.version(self.project).model_id,
             "{alias}": lambda: "champion",
             "{version}": lambda: self._version(path),
             "{artifact}": lambda: self.world.artifact(self.project).artifact_id,
             "{upload}": lambda: self._upload(path),
-            "{number}": lambda: "1" if "revisions" in path else "0",
+            "{number}": lambda: "0" if "parts" in path else "1",
             "{path:path}": lambda: "predict.py",
             "{deployment}": self._deployment,
         }
@@ -233,6 +242,12 @@ class Scene:
             return "spare"
 
         return make
+
+    def _entry(self) -> str:
+        entry = CatalogueEntry(kind=CatalogueKind.TRAIN_FRAMEWORK, id=randrange(1, 1 << 50), name=new_id("entry"))
+        with self.world.platform.storage.write() as session:
+            session.catalogue.put(entry)
+        return entry.name
 
     def _job(self, path: str) -> str:
         job = self.world.job(self.project)
@@ -345,6 +360,8 @@ class Scene:
             "/users": {"name": new_id("u")},
             "/tokens": {"name": "t"},
             "/instance-types/{name}": {"cpu": 1},
+            "/catalogue/{kind}/{number}": {"name": new_id("entry")},
+            "/catalogue/{kind}/{entry}": {"hidden": True},
             "/jobs": {"project": self.project.id, "name": "j", "command": "true", "start": False},
             "/models/{model}/aliases/{alias}": {"version": 1},
             "/artifacts/{artifact}/aliases/{alias}": {"version": 1},

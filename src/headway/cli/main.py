@@ -11,6 +11,7 @@ import typer
 from headway.cli import (
     account,
     artifact,
+    catalogue,
     deploy,
     errors,
     event,
@@ -49,6 +50,7 @@ app.add_typer(artifact.app, name="artifact")
 lineage.register(app)
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(instance_type.app, name="instance-type")
+app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(event.app, name="event")
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")

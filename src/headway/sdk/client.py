@@ -12,6 +12,7 @@ from headway.domain.users import Identity
 from headway.errors import InvalidRequestError
 from headway.sdk.resources.artifacts import Artifacts
 from headway.sdk.resources.blobs import Blobs
+from headway.sdk.resources.catalogue import Catalogue
 from headway.sdk.resources.collection import Collection
 from headway.sdk.resources.deployments import Deployments
 from headway.sdk.resources.events import Events
@@ -108,6 +109,10 @@ class Client:
     @cached_property
     def instance_types(self) -> InstanceTypes:
         return InstanceTypes(self._session)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        return Catalogue(self._session)
 
     @cached_property
     def events(self) -> Events:

@@ -28,12 +28,14 @@ from headway.errors import (
     RequestError,
 )
 from headway.paths import private_directory, write_atomic
+from headway.server.actions import catalogue as catalogue_actions
 from headway.server.actions import instances
 from headway.server.actions.routes import RouteBook
 from headway.server.actions.status import VERSION
 from headway.server.api import (
     artifacts,
     blobs,
+    catalogue,
     collection,
     deployments,
     events,
@@ -101,6 +103,7 @@ def create_app(settings: ServerSettings, url: str) -> Server:
     private_directory(settings.data)
     platform = open_platform(settings, url)
     instances.fill_catalogue(platform)
+    catalogue_actions.fill(platform)
     keeper = GatewayKeeper(platform)
     api = FastAPI(
         title="Headway",
@@ -126,6 +129,7 @@ def api_routers() -> list[tuple[str, APIRouter]]:
         projects,
         user_routes,
         instance_types,
+        catalogue,
         blobs,
         jobs,
         runs,
@@ -175,6 +179,7 @@ def open_platform(settings: ServerSettings, url: str) -> Platform:
         secret_key=_secret_key(settings.data / "secret.key"),
         database_url=settings.database_url,
         keep_failed_hours=settings.keep_failed_hours,
+        keep_environments=settings.keep_environments,
         run_lost_seconds=settings.run_lost_seconds,
     )
 

@@ -29,6 +29,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from headway.domain.artifacts import Artifact, ArtifactVersion
 from headway.domain.base import Page, PageRequest
+from headway.domain.catalogue import CatalogueEntry, CatalogueKind
 from headway.domain.deployments import Deployment, Revision
 from headway.domain.events import Event
 from headway.domain.expressions import Expression, Order
@@ -38,6 +39,7 @@ from headway.domain.jobs import Job, JobState
 from headway.domain.lineage import Link
 from headway.domain.metrics import SeriesSummary
 from headway.domain.models import Model, ModelVersion
+from headway.domain.objects import Bucket, StoredObject
 from headway.domain.projects import Project
 from headway.domain.replicas import Attempt, OwnerKind, Replica
 from headway.domain.runs import Run, RunDetails, Stream
@@ -112,6 +114,20 @@ class InstanceTypeStorage(Protocol):
     def delete(self, name: str) -> None: ...
     def list(self) -> Sequence[InstanceType]:
         """All, by name."""
+        ...
+
+
+class CatalogueStorage(Protocol):
+    """By catalogue and number; names are unique in a catalogue."""
+
+    def put(self, entry: CatalogueEntry) -> None:
+        """Add or replace. ConflictError when another number has the name."""
+        ...
+
+    def find(self, kind: CatalogueKind, id: int) -> CatalogueEntry | None: ...
+    def delete(self, kind: CatalogueKind, id: int) -> None: ...
+    def list(self, kind: CatalogueKind | None = None) -> Sequence[CatalogueEntry]:
+        """All, or those of one catalogue, by catalogue and number."""
         ...
 
 
@@ -269,14 +285,25 @@ class ModelStorage(Records[Model], Protocol):
 
     def by_name(self, project_id: str, name: str) -> Model | None: ...
     def list(
-        self, page: PageRequest, *, project_ids: Collection[str] | None = None, name: str | None = None
-    ) -> Page[Model]: ...
+        self,
+        page: PageRequest,
+        *,
+        project_ids: Collection[str] | None = None,
+        name: str | None = None,
+        contains: str | None = None,
+    ) -> Page[Model]:
+        """Those of that very name, and those whose name has ``contains`` in it."""
+        ...
 
 
 class ModelVersionStorage(Records[ModelVersion], Protocol):
-    """Numbers are unique in a model."""
+    """Numbers are unique in a model, and so are the names of versions that have one."""
 
     def by_number(self, model_id: str, version: int) -> ModelVersion | None: ...
+    def by_version_name(self, model_id: str, version_name: str) -> ModelVersion | None:
+        """Locked in a write session, as by ``by_number``."""
+        ...
+
     def list(
         self,
         page: PageRequest,
@@ -285,7 +312,14 @@ class ModelVersionStorage(Records[ModelVersion], Protocol):
         model_id: str | None = None,
         job_id: str | None = None,
         run_id: str | None = None,
-    ) -> Page[ModelVersion]: ...
+        contains: str | None = None,
+        version_name: str | None = None,
+        alias: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Page[ModelVersion]:
+        """Those of which all of this holds: the model's name has ``contains`` in it, an ``alias`` of the model names the
+        version, and it has all of ``labels``. One query, whatever is asked for."""
+        ...
 
 
 class DeploymentStorage(Records[Deployment], Protocol):
@@ -502,6 +536,35 @@ class UploadStorage(Records[Upload], Protocol):
         ...
 
 
+class BucketStorage(Records[Bucket], Protocol):
+    """Names are unique in a project. Objects do not go with their bucket by themselves."""
+
+    def by_name(self, project_id: str, name: str) -> Bucket | None: ...
+    def list(self, page: PageRequest, *, project_ids: Collection[str] | None = None) -> Page[Bucket]: ...
+
+
+class ObjectStorage(Protocol):
+    """Objects, by bucket and key. Keys differ where their bytes do."""
+
+    def put(self, bucket_id: str, objects: Sequence[StoredObject]) -> None:
+        """Add or replace, each by its key; no key is there twice."""
+        ...
+
+    def find(self, bucket_id: str, key: str) -> StoredObject | None: ...
+    def page(self, bucket_id: str, *, prefix: str = "", start: str = "", limit: int) -> Sequence[StoredObject]:
+        """In the order of the bytes of their keys, those that begin with ``prefix`` and are ``start`` or come after
+        it. Not locked."""
+        ...
+
+    def delete(self, bucket_id: str, key: str) -> int:
+        """How many are gone: 0 or 1."""
+        ...
+
+    def delete_prefix(self, bucket_id: str, prefix: str) -> int:
+        """Those whose keys begin with ``prefix``, with an empty one all; how many are gone."""
+        ...
+
+
 class SecretStorage(Protocol):
     """Secrets of a job, apart from its record, so that no answer can show them."""
 
@@ -563,6 +626,8 @@ class Session(Protocol):
     @property
     def instance_types(self) -> InstanceTypeStorage: ...
     @property
+    def catalogue(self) -> CatalogueStorage: ...
+    @property
     def runs(self) -> RunStorage: ...
     @property
     def run_details(self) -> RunDetailStorage: ...
@@ -610,6 +675,10 @@ class Session(Protocol):
     def links(self) -> LinkStorage: ...
     @property
     def uploads(self) -> UploadStorage: ...
+    @property
+    def buckets(self) -> BucketStorage: ...
+    @property
+    def objects(self) -> ObjectStorage: ...
 
     def holders_of_blobs(self) -> Sequence[HoldsBlobs]:
         """Every noun whose records name blobs, but for the entries of artifacts, which are blobs themselves."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from headway.storage.base import HoldsBlobs
 from headway.storage.sql.artifacts import Artifacts, ArtifactVersions
 from headway.storage.sql.blobs import Blobs
+from headway.storage.sql.catalogue import Catalogue
 from headway.storage.sql.deployments import Deployments
 from headway.storage.sql.events import Events
 from headway.storage.sql.folders import Folders
@@ -16,6 +17,7 @@ from headway.storage.sql.jobs import Attempts, Jobs, Replicas
 from headway.storage.sql.leases import Leases
 from headway.storage.sql.links import Links
 from headway.storage.sql.models import Models, ModelVersions
+from headway.storage.sql.objects import Buckets, Objects
 from headway.storage.sql.projects import Members, Projects
 from headway.storage.sql.revisions import Revisions
 from headway.storage.sql.runs import RemovedRuns, RunDetailsTable, RunMetrics, Runs, Streams
@@ -38,6 +40,7 @@ class SqlSession:
         self.members = Members(transaction)
         self.tokens = Tokens(transaction)
         self.instance_types = InstanceTypes(transaction)
+        self.catalogue = Catalogue(transaction)
         self.runs = Runs(transaction)
         self.run_details = RunDetailsTable(transaction)
         self.run_metrics = RunMetrics(transaction)
@@ -62,6 +65,8 @@ class SqlSession:
         self.artifact_versions = ArtifactVersions(transaction)
         self.links = Links(transaction)
         self.uploads = Uploads(transaction)
+        self.buckets = Buckets(transaction)
+        self.objects = Objects(transaction)
 
     def holders_of_blobs(self) -> Sequence[HoldsBlobs]:
         return [noun for noun in vars(self).values() if isinstance(noun, HoldsBlobs)]

@@ -74,21 +74,34 @@ class Transaction:
 
     def replace(self, table: Table, values: Mapping[str, Any]) -> None:
         """Add a row, or change the one with the same primary key."""
+        self.change(self._replacement(table, values))
+
+    def replace_unique(self, table: Table, values: Mapping[str, Any]) -> None:
+        """As :meth:`replace`; ConflictError when a unique name is taken, and the transaction goes on."""
+        self.change_unique(self._replacement(table, values))
+
+    def _replacement(self, table: Table, values: Mapping[str, Any]) -> Executable:
         keys = [column.name for column in table.primary_key]
         others = {name: value for name, value in values.items() if name not in keys}
         statement = self._flavour.insert(table).values(**values)
-        self.change(statement.on_conflict_do_update(index_elements=keys, set_=others))
+        return statement.on_conflict_do_update(index_elements=keys, set_=others)
 
-    def replace_many(self, table: Table, rows: Sequence[Mapping[str, Any]], *, quiet: bool = False) -> None:
-        """As :meth:`replace` for many rows of different keys in one go. ``quiet``: nobody need wake up for it."""
+    def replace_many(
+        self, table: Table, rows: Sequence[Mapping[str, Any]], *, by: Sequence[str] = (), quiet: bool = False
+    ) -> None:
+        """As :meth:`replace` for many rows of different keys in one go. ``quiet``: nobody need wake up for it.
+
+        ``by`` are the columns of another unique constraint by which a row is known; its primary key then stays.
+        """
         if not rows:
             return
         self._write_only()
-        keys = [column.name for column in table.primary_key]
+        kept = {*by, *(column.name for column in table.primary_key)}
         statement = self._flavour.insert(table)
-        others = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+        others = {name: statement.excluded[name] for name in rows[0] if name not in kept}
         with self._running():
-            upsert = statement.on_conflict_do_update(index_elements=keys, set_=others)
+            place = list(by) or [column.name for column in table.primary_key]
+            upsert = statement.on_conflict_do_update(index_elements=place, set_=others)
             self._connection.execute(upsert, [dict(row) for row in rows])
         self.changed = self.changed or not quiet
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from headway.domain.base import PageRequest
+from headway.domain.catalogue import CatalogueEntry, CatalogueKind
 from headway.domain.replicas import OwnerKind
 from headway.domain.users import Role, TokenKind
 from headway.errors import ConflictError, InvalidRequestError, NotFoundError
@@ -169,6 +170,29 @@ class LookupContract(StorageFixtures):
                 session.instance_types.delete("cpu.a")
         with storage.read() as session:
             assert session.instance_types.find("cpu.a") is None
+
+    def test_catalogue_entries_are_kept_by_catalogue_and_number(self, storage: Storage) -> None:
+        machine, framework = CatalogueKind.TRAIN_MACHINE, CatalogueKind.TRAIN_FRAMEWORK
+        entries = [
+            CatalogueEntry(kind=kind, id=number, name=name)
+            for kind, number, name in ((machine, 20, "b"), (machine, 3, "a"), (framework, 3, "a"))
+        ]
+        with storage.write() as session:
+            for entry in entries:
+                session.catalogue.put(entry)
+            with pytest.raises(ConflictError, match="'b'"):
+                session.catalogue.put(CatalogueEntry(kind=machine, id=4, name="b"))
+            session.catalogue.put(entries[0].evolve(hidden=True))
+        with storage.read() as session:
+            assert [(entry.id, entry.hidden) for entry in session.catalogue.list(machine)] == [(3, False), (20, True)]
+            assert session.catalogue.list() == [entries[2], entries[1], entries[0].evolve(hidden=True)]
+            assert session.catalogue.find(framework, 20) is None
+        with storage.write() as session:
+            session.catalogue.delete(machine, 3)
+            session.catalogue.delete(machine, 3)
+        with storage.read() as session:
+            assert [entry.id for entry in session.catalogue.list()] == [3, 20]
+            assert session.catalogue.find(framework, 3) == entries[2]
 
     def test_streams_are_kept_by_run_and_name(self, storage: Storage) -> None:
         stream = make.make_stream()
