@@ -6,10 +6,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from headway.serving.joining import RowsError, is_joinable, join, split
+from headway.serving.joining import RowsError, bounds_of, check_rows, is_joinable, join, split
 from headway.serving.pace import Pace, Stopwatch
 from headway.serving.protocols.base import Call
 from headway.serving.runtimes.base import LoadedModel
@@ -23,8 +24,6 @@ TURN_SECONDS = 0.005
 """How long predictions may hold the loop before it looks at its connections again."""
 LOOK_SECONDS = 0.05
 """How often calls that wait for the thread are looked through for those nobody wants any more."""
-
-Outcome = tuple[Any, "BaseException | None"]
 
 
 class Item(Protocol):
@@ -51,6 +50,26 @@ class Timer(Protocol):
     def seconds(self) -> float: ...
 
 
+@dataclass(slots=True)
+class Outcome:
+    """What became of calls that were predicted together."""
+
+    items: list[Item]
+    bounds: Sequence[int] = ()
+    """Where in the rows of ``result`` each item begins; one more for the end."""
+    result: Any = None
+    error: BaseException | None = None
+
+
+Together = Callable[[list[Any], Any, Sequence[int]], bool]
+"""Finishes items predicted together, by result and bounds; False where each is to be finished by itself."""
+
+
+def one_by_one(items: list[Item], result: Any, bounds: Sequence[int]) -> bool:  # noqa: ARG001
+    """For items that gain nothing by being finished together."""
+    return False
+
+
 class Batcher:
     """Answers calls of one model, never two batches at once.
 
@@ -62,6 +81,7 @@ class Batcher:
         max_wait_ms: How long the first call of a batch waits for others; with 0 what has arrived is taken.
         observe: Told the rows of every batch that was predicted.
         stopwatch: Made when a prediction begins.
+        together: Finishes the items of a batch in less time than one after the other.
     """
 
     def __init__(
@@ -74,6 +94,7 @@ class Batcher:
         max_wait_ms: float,
         observe: Callable[[int], None],
         stopwatch: Callable[[], Timer] = Stopwatch,
+        together: Together = one_by_one,
     ) -> None:
         self.model, self.worker, self.pace = model, worker, pace
         self.waiting = 0
@@ -82,7 +103,7 @@ class Batcher:
         self._joinable = is_joinable(model) and max_rows > 1
         self._says_rows = model.signature is None and bool(model.batch)
         """Whether somebody wrote that it answers row by row, so that another number of rows is a fault."""
-        self._observe, self._stopwatch = observe, stopwatch
+        self._observe, self._stopwatch, self._together = observe, stopwatch, together
         self._loop = asyncio.get_running_loop()
         self._groups: dict[Hashable, deque[Item]] = {}
         """Waiting calls by what they may be joined with; the group whose turn it is comes first."""
@@ -99,24 +120,40 @@ class Batcher:
 
     def submit(self, item: Item) -> None:
         """Predict, with others of its kind that arrive in the same turn of the loop."""
-        call = item.call
-        key: Hashable = id(item)
-        if self._joinable and call.rows is not None:
-            key = (call.kind,)
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = deque()
-        group.append(item)
-        self.waiting += 1
-        self._gathered += call.rows or 1
-        if self._running is not None:
-            return
-        if self._planned is None:
+        self._gather((item,))
+        if self._planned is None and self._running is None:
             self._plan()
-        elif self._max_wait and self._gathered >= self._max_rows:
+
+    def submit_all(self, items: Sequence[Item]) -> None:
+        """Predict what has arrived in this turn of the loop, at once where nothing else is to be waited for."""
+        self._gather(items)
+        if self._planned is None and self._running is None:
+            if self._max_wait:
+                self._plan()
+            else:
+                self._flush()
+
+    def _gather(self, items: Sequence[Item]) -> None:
+        last: Hashable = None
+        group: deque[Item] | None = None
+        for item in items:
+            call = item.call
+            key: Hashable = call.kind if self._joinable and call.rows is not None else id(item)
+            if group is None or key is not last:
+                group, last = self._group_of(key), key
+            group.append(item)
+            self._gathered += call.rows or 1
+        self.waiting += len(items)
+        if self._planned is not None and self._max_wait and self._gathered >= self._max_rows:
             self._planned.cancel()
             self._planned = self._loop.call_soon(self._flush)
             self._gathered = 0
+
+    def _group_of(self, key: Hashable) -> deque[Item]:
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = deque()
+        return group
 
     def _plan(self) -> None:
         if self._max_wait:
@@ -137,7 +174,7 @@ class Batcher:
             if self.pace.choose(rows) == "thread":
                 self._begin(batch)
             else:
-                self._deliver(batch, self._predict(batch))
+                self._deliver(self._predict(batch))
                 if self._groups and time.perf_counter() > until:
                     self._planned = self._loop.call_soon(self._flush)
                     return
@@ -173,7 +210,7 @@ class Batcher:
         assert batch is not None
         if self._groups:
             self._flush()
-        self._deliver(batch, outcomes if outcomes is not None else [(None, error)] * len(batch))
+        self._deliver(outcomes if outcomes is not None else [Outcome([item], error=error) for item in batch])
 
     def _look_through(self) -> None:
         """Let go of calls that nobody wants any more, though the thread is busy."""
@@ -192,23 +229,25 @@ class Batcher:
         self._look = self._loop.call_later(LOOK_SECONDS, self._look_through)
 
     def _predict(self, batch: list[Item]) -> list[Outcome]:
-        """The outcome of each. If a batch fails, its halves are tried, down to the calls that fail by themselves."""
+        """What becomes of each. If a batch fails, its halves are tried, down to the calls that fail by themselves."""
         calls = [item.call for item in batch]
+        bounds = bounds_of(calls)
         rows = _rows_of(batch)
         try:
             inputs = join(calls)
             watch = self._stopwatch()
             result = self.model.predict(inputs)
             self.pace.observe(rows, watch.seconds())
-            parts = split(result, calls) if len(calls) > 1 or self._says_rows else [result]
+            if len(calls) > 1 or (self._says_rows and calls[0].rows is not None):
+                check_rows(result, bounds[-1])
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the boundary to code of users
             if len(batch) == 1:
-                return [(None, error)]
+                return [Outcome(batch, error=error)]
             if isinstance(error, RowsError):
                 self._stop_joining(error)
         else:
             self._observe(rows)
-            return [(part, None) for part in parts]
+            return [Outcome(batch, bounds, result)]
         middle = len(batch) // 2
         return self._predict(batch[:middle]) + self._predict(batch[middle:])
 
@@ -217,14 +256,27 @@ class Batcher:
             log.warning("%s; its calls are predicted one by one from now on.", error)
             self._joinable = False
 
-    def _deliver(self, batch: list[Item], outcomes: list[Outcome]) -> None:
-        self.waiting -= len(batch)
-        for item, (result, error) in zip(batch, outcomes, strict=True):
+    def _deliver(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            items = outcome.items
+            self.waiting -= len(items)
             try:
-                if error is None:
-                    item.finish(result)
+                if len(items) > 1 and self._together(items, outcome.result, outcome.bounds):
+                    continue
+            except Exception:
+                log.exception("What was predicted together could not be told together")
+            self._tell(outcome)
+
+    @staticmethod
+    def _tell(outcome: Outcome) -> None:
+        items, result = outcome.items, outcome.result
+        parts = split(result, outcome.bounds) if len(items) > 1 else [result]
+        for item, part in zip(items, parts, strict=True):
+            try:
+                if outcome.error is None:
+                    item.finish(part)
                 else:
-                    item.fail(error)
+                    item.fail(outcome.error)
             except Exception:  # one that cannot be told must not keep the others from their answers
                 log.exception("The outcome of a prediction could not be told")
 

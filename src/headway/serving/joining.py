@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -35,31 +35,36 @@ def join(calls: Sequence[Call]) -> Any:
     return [row for call in calls for row in call.inputs]
 
 
-def split(result: Any, calls: Sequence[Call]) -> list[Any]:
-    """The result of joined calls as one result for each.
+def bounds_of(calls: Sequence[Call]) -> list[int]:
+    """Where each call begins in the rows of all, and where the last ends.
 
-    >>> split({"size": [1, 2, 3]}, [Call([], rows=1), Call([], rows=2)])
-    [{'size': [1]}, {'size': [2, 3]}]
+    >>> bounds_of([Call([], rows=1), Call([], rows=2)])
+    [0, 1, 3]
+    """
+    return [0, *accumulate(call.rows or 0 for call in calls)]
+
+
+def check_rows(result: Any, count: int) -> None:
+    """See that a result has as many rows as were asked for.
 
     Raises:
-        RowsError: It has no rows, or not as many as were asked for.
+        RowsError: It has none, or another number of them.
     """
-    if len(calls) == 1 and calls[0].rows is None:
-        return [result]  # it has no rows to be counted
-    bounds = [0]
-    for call in calls:
-        bounds.append(bounds[-1] + (call.rows or 0))
-    if isinstance(result, Mapping):
-        parts = [(name, _slices(column, bounds)) for name, column in result.items()]
-        return [{name: slices[position] for name, slices in parts} for position in range(len(calls))]
-    return _slices(result, bounds)
+    for column in result.values() if isinstance(result, Mapping) else (result,):
+        if isinstance(column, np.ndarray):
+            found = len(column) if column.ndim else None
+        else:
+            found = len(column) if isinstance(column, (list, tuple)) else None
+        if found != count:
+            raise RowsError(f"The model answered {found} rows for {count}")
 
 
-def _slices(column: Any, bounds: list[int]) -> list[Any]:
-    if isinstance(column, np.ndarray):
-        found = len(column) if column.ndim else None
-    else:
-        found = len(column) if isinstance(column, (list, tuple)) else None
-    if found != bounds[-1]:
-        raise RowsError(f"The model answered {found} rows for {bounds[-1]}")
-    return [column[start:end] for start, end in pairwise(bounds)]
+def split(result: Any, bounds: Sequence[int]) -> list[Any]:
+    """The result of joined calls as one result for each.
+
+    >>> split({"size": [1, 2, 3]}, [0, 1, 3])
+    [{'size': [1]}, {'size': [2, 3]}]
+    """
+    if not isinstance(result, Mapping):
+        return [result[start:end] for start, end in pairwise(bounds)]
+    return [{name: column[start:end] for name, column in result.items()} for start, end in pairwise(bounds)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from headway.serving.encoding import EncodingError
 from headway.serving.http.exchange import Exchange
 from headway.serving.http.messages import Headers, Request, Response
 from headway.serving.metrics import RequestMetrics
-from headway.serving.protocols.base import Call, Wire
+from headway.serving.protocols.base import BadRequestError, Call, Wire, WritesMany
 from headway.serving.screening import request_id
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Prediction:
         metrics: Told of the answer.
     """
 
-    __slots__ = ("_deadline", "_metrics", "_model", "_started", "call", "exchange", "scribe", "wire")
+    __slots__ = ("_deadline", "_metrics", "_started", "call", "exchange", "model", "scribe", "wire")
 
     call: Call
 
@@ -58,7 +59,7 @@ class Prediction:
         self.wire = wire
         self.scribe: ModelWorker | None = None
         """Who writes an answer that may be large, so that the loop is free meanwhile."""
-        self._model = model
+        self.model = model
         self._metrics = metrics
         self._started = time.perf_counter()
         self._deadline = NEVER
@@ -80,6 +81,12 @@ class Prediction:
             return False
         return True
 
+    def take(self, call: Call) -> None:
+        """This is what its request asks for."""
+        self.call = call
+        if call.wire is not None:
+            self.wire = call.wire
+
     def finish(self, result: object) -> None:
         if self.exchange.gone or self.exchange.response is not None:
             return
@@ -90,7 +97,7 @@ class Prediction:
 
     def _written(self, result: object) -> Response:
         try:
-            return self.wire.write(self._model, self.call, result)
+            return self.wire.write(self.model, self.call, result)
         except EncodingError as error:
             log.error("%s", error)
             return self.wire.fail(500, str(error))
@@ -105,6 +112,15 @@ class Prediction:
         else:
             log.error("The model failed", exc_info=error)
             self.refuse(500, f"{type(error).__name__}: {error}")
+
+    def reject(self, error: BaseException) -> None:
+        """Answer a request that could not be read; unless the error says so, that is a fault of ours."""
+        if isinstance(error, BadRequestError):
+            self.wire = error.wire or self.wire
+            self.refuse(error.status, str(error))
+        else:
+            log.error("A request could not be read", exc_info=error)
+            self.refuse(500, "Internal error; the log has the details.")
 
     def refuse(self, status: int, text: str, *, headers: Headers = ()) -> None:
         """Answer with an error of the protocol."""
@@ -125,3 +141,20 @@ class Prediction:
     def _count(self, code: int) -> None:
         self._metrics.in_flight -= 1
         self._metrics.observe(code, time.perf_counter() - self._started)
+
+
+def finish_together(batch: Sequence[Prediction], result: Any, bounds: Sequence[int]) -> bool:
+    """Answer what was predicted together, where one protocol writes all of it in one form; False where it does not."""
+    first = batch[0]
+    wire, note = first.wire, first.call.note
+    if not isinstance(wire, WritesMany):
+        return False
+    for each in batch:
+        if each.wire is not wire or each.scribe is not None or each.call.note != note:
+            return False
+    responses = wire.write_many(first.model, note, result, bounds)
+    if responses is None:
+        return False
+    for each, response in zip(batch, responses, strict=True):
+        each.answer(response)
+    return True

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headway.serving.arrivals import Arrivals
 from headway.serving.batching import Batcher
 from headway.serving.http.exchange import Exchange
 from headway.serving.http.messages import Request, Response, error_response, json_response
 from headway.serving.http.server import HttpServer
 from headway.serving.metrics import CONTENT_TYPE, BatchMetrics, RequestMetrics, exposition
 from headway.serving.pace import Pace
-from headway.serving.prediction import RETRY, Prediction, with_request_id
-from headway.serving.protocols.base import BadRequestError, Call, ModelState, Served, Target, Wire
+from headway.serving.prediction import RETRY, Prediction, finish_together, with_request_id
+from headway.serving.protocols.base import ModelState, Served, Target, Wire
 from headway.serving.protocols.paths import locate
 from headway.serving.protocols.registry import body_problem, wires
 from headway.serving.runtimes.base import LoadedModel
@@ -26,7 +26,6 @@ from headway.serving.screening import (
     method_problem,
     misdirected,
     names_another_host,
-    timeout_of,
 )
 from headway.serving.warming import warm
 from headway.serving.worker import ModelWorker
@@ -35,10 +34,6 @@ READ = ("GET", "HEAD")
 PREDICTING = frozenset({"predict", "classify", "regress"})
 DESCRIBING = frozenset({"status", "metadata", "ready", "live", "server"})
 PREFIX = "headway_model"
-LARGE_BODY = 256 * 1024
-"""Bytes, above which a body is read in a thread."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ class Replica:
         self._metrics = {name: RequestMetrics() for name in self._wires}
         self._batches = BatchMetrics()
         self._batcher: Batcher | None = None
-        self._scribe: ModelWorker | None = None
+        self._arrivals: Arrivals | None = None
 
     async def load(self) -> None:
         """Load the model in the thread where it will predict, and see how quick it is.
@@ -96,7 +91,9 @@ class Replica:
             max_rows=self._max_rows,
             max_wait_ms=self._max_wait_ms,
             observe=self._batches.observe,
+            together=finish_together,
         )
+        self._arrivals = Arrivals(model, self._batcher)
         self.model = model
 
     async def failure(self) -> str:
@@ -159,47 +156,11 @@ class Replica:
             self._predict(exchange, target)
 
     def _predict(self, exchange: Exchange, target: Target) -> None:
-        model, batcher = self.model, self._batcher
-        request, wire = exchange.request, self._wires[target.protocol]
-        if model is None or batcher is None:
+        wire, arrivals = self._wires[target.protocol], self._arrivals
+        if arrivals is None:
             _answer(exchange, wire.fail(503, "The model is being loaded.", headers=RETRY))
             return
-        prediction = Prediction(exchange, model, wire, self._metrics[target.protocol])
-        if batcher.full:
-            prediction.refuse(503, "Too many predictions are waiting.", headers=RETRY)
-            return
-        if len(request.body) > LARGE_BODY:
-            self._read_aside(prediction, model, target, batcher)
-            return
-        try:
-            if request.volatile is not None:
-                prediction.limit(_seconds_of(request))
-            call = wire.read(model, request, target)
-        except Exception as error:  # noqa: BLE001  # what a client may send is open
-            _refuse(prediction, error)
-            return
-        prediction.call, prediction.wire = call, call.wire or wire
-        batcher.submit(prediction)
-
-    def _read_aside(self, prediction: Prediction, model: LoadedModel, target: Target, batcher: Batcher) -> None:
-        """Read a large body in a thread, and have its answer written there: that may take longer than the prediction."""
-        request, wire = prediction.exchange.request, prediction.wire
-        if self._scribe is None:
-            self._scribe = ModelWorker("headway-scribe")
-        prediction.scribe = self._scribe
-
-        def read() -> Call:
-            prediction.limit(_seconds_of(request))
-            return wire.read(model, request, target)
-
-        def done(call: Call, error: BaseException | None) -> None:
-            if error is not None:
-                _refuse(prediction, error)
-            else:
-                prediction.call, prediction.wire = call, call.wire or wire
-                batcher.submit(prediction)
-
-        self._scribe.submit(read, done)
+        arrivals.add(Prediction(exchange, arrivals.model, wire, self._metrics[target.protocol]), target)
 
     def _state(self) -> ModelState:
         if self.model is None:
@@ -233,23 +194,6 @@ class Described:
     def __init__(self, model: LoadedModel, execution: str) -> None:
         self.signature, self.batch, self.predict = model.signature, model.batch, model.predict
         self.metadata: Mapping[str, Any] = {**model.metadata, "execution": execution}
-
-
-def _refuse(prediction: Prediction, error: BaseException) -> None:
-    """Answer a request that could not be read; unless the error says so, that is a fault of ours."""
-    if isinstance(error, BadRequestError):
-        prediction.wire = error.wire or prediction.wire
-        prediction.refuse(error.status, str(error))
-    else:
-        log.error("A request could not be read", exc_info=error)
-        prediction.refuse(500, "Internal error; the log has the details.")
-
-
-def _seconds_of(request: Request) -> float | None:
-    try:
-        return timeout_of(request)
-    except ValueError as error:
-        raise BadRequestError(str(error)) from None
 
 
 def _wrong_verb(request: Request, target: Target, wire: Wire) -> Response | None:

@@ -7,10 +7,10 @@ own protocol (``call.wire``).
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from headway.serving.http.messages import Headers, Request, Response
 from headway.serving.runtimes.base import LoadedModel
@@ -63,7 +63,7 @@ class Target:
     """From ``/model-serving/<deployment>``."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """One prediction that was asked for."""
 
@@ -100,4 +100,37 @@ class Wire(Protocol):
 
     def describe(self, target: Target, model: LoadedModel | None, state: ModelState) -> Response:
         """The answer to ``status``, ``metadata``, ``ready``, ``live``, ``server``; ``model`` is None while it is loaded."""
+        ...
+
+
+@runtime_checkable
+class ReadsMany(Protocol):
+    """A protocol that reads what arrived together in less time than one after the other."""
+
+    def read_many(self, model: LoadedModel, requests: Sequence[Request], verb: str) -> Sequence[Call | None]:
+        """For each request, all of one verb, the call that :meth:`Wire.read` would make of it alone.
+
+        None says nothing about a request but that it is to be read alone. Raises nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class WritesMany(Protocol):
+    """A protocol that writes the answers to calls predicted together in less time than one after the other."""
+
+    def write_many(
+        self, model: LoadedModel, note: Any, result: Any, bounds: Sequence[int]
+    ) -> Sequence[Response] | None:
+        """The answers that :meth:`Wire.write` would give to calls with this note, to the last byte.
+
+        Args:
+            model: Who predicted.
+            note: What all of these calls have for a note.
+            result: Of all of them.
+            bounds: Where in its rows each begins; one more for the end.
+
+        Returns:
+            None where they are to be written one by one.
+        """
         ...

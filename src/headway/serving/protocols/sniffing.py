@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from headway.serving.http.messages import Headers, Request, Response
@@ -33,6 +34,16 @@ class SniffingWire:
         except BadRequestError as error:
             error.wire = wire
             raise
+
+    def read_many(self, model: LoadedModel, requests: Sequence[Request], verb: str) -> Sequence[Call | None]:
+        """Read as TensorFlow Serving's what has nothing but ``instances``, the one form that is its alone."""
+        seen = None
+        for request in requests:
+            if request.headers is not seen:  # requests of one client share theirs
+                seen = request.headers
+                if is_binary(request):
+                    return [None] * len(requests)
+        return self.tensorflow.read_many(model, requests, verb)
 
     def of_document(self, document: Any) -> OpenInferenceWire | TensorflowWire | InvocationsWire | PlainWire:
         """The protocol of a body. An empty list or object is TensorFlow Serving's to refuse."""

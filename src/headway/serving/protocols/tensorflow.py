@@ -8,7 +8,7 @@ Errors: ``{"error": text}``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headway.serving.encoding import dumps
@@ -17,6 +17,7 @@ from headway.serving.protocols import examples
 from headway.serving.protocols.base import BadRequestError, Call, ModelState, Served, Target
 from headway.serving.protocols.bodies import document_of
 from headway.serving.protocols.results import as_columns, as_rows
+from headway.serving.protocols.together import read_rows, write_rows
 from headway.serving.protocols.values import call_without_signature, reader_of
 from headway.serving.runtimes.base import LoadedModel, Signature, TensorSpec
 
@@ -35,6 +36,15 @@ class TensorflowWire:
 
     def read(self, model: LoadedModel, request: Request, target: Target) -> Call:
         return self.read_document(model, document_of(request.body), target)
+
+    def read_many(self, model: LoadedModel, requests: Sequence[Request], verb: str) -> Sequence[Call | None]:
+        if verb != "predict":
+            return [None] * len(requests)
+        calls = read_rows(model, [request.body for request in requests], "instances")
+        for call in calls:
+            if call is not None:
+                call.note, call.wire = "instances", self
+        return calls
 
     def read_document(self, model: LoadedModel, document: Any, target: Target) -> Call:
         """The call in a body that was parsed."""
@@ -60,6 +70,11 @@ class TensorflowWire:
         if form == "classify":
             return Response(200, dumps({"results": examples.classified(model, result)}))
         return Response(200, dumps({"results": examples.regressed(result)}))
+
+    def write_many(
+        self, model: LoadedModel, note: Any, result: Any, bounds: Sequence[int]
+    ) -> Sequence[Response] | None:
+        return write_rows(model, result, bounds, "predictions") if note == "instances" else None
 
     def fail(self, status: int, text: str, *, headers: Headers = ()) -> Response:
         return error_response(status, text, headers=headers)

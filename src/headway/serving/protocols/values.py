@@ -20,6 +20,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 MANY_NAMES = 20
 """Names that an error lists."""
+DOUBLE = 8
+"""Bytes."""
+EXACT = 2.0**53
+"""Below it every int is a double."""
 
 
 class Input:
@@ -49,6 +53,16 @@ class Input:
         if array is None:
             array = walked(value, self.spec, missing=missing)
         self.check_shape(array.shape)
+        return array
+
+    def from_many(self, rows: list[Any]) -> Array | None:
+        """Rows of several requests as one array; None unless each request would have been read to these very values."""
+        array = self._quickly(rows)
+        if array is None or not self.is_settled or array.shape[1:] != (self.spec.shape or ())[1:]:
+            return None
+        # An int between floats becomes a double first; beyond this a narrow float may be another one then.
+        if self.dtype.itemsize < DOUBLE and self.dtype.kind == "f" and not (np.abs(array) < EXACT).all():
+            return None
         return array
 
     def _quickly(self, value: Any) -> Array | None:
@@ -187,6 +201,23 @@ class Reader:
                 f"the model has several inputs; each instance is an object with the names {self._listed()}"
             )
         return self.call({self.single.name: self.single.from_json(rows)})
+
+    def of_many(self, rows: list[Any], counts: Sequence[int]) -> list[Call] | None:
+        """Calls of ``counts`` rows each, of which ``rows`` are all, read at once; None where each is to be read alone.
+
+        That is so where they do not fit together, where one does not fit, and where it would be read otherwise by itself.
+        """
+        known = self.single
+        if known is None or not self.signature.rows or self._kind is None:
+            return None
+        array = known.from_many(rows)
+        if array is None:
+            return None
+        name, kind, calls, start = known.name, self._kind, [], 0
+        for count in counts:
+            calls.append(Call({name: array[start : start + count]}, count, kind))
+            start += count
+        return calls
 
     def of_columns(self, columns: Mapping[str, Any], *, missing: bool = False) -> Call:
         """Values by the names of inputs, or of the columns of a table; ``missing`` makes null NaN.
