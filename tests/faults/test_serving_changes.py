@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 
 from headway import Client
-from headway.domain.base import new_id
 from headway.domain.deployments import Deployment, DeploymentState, RevisionState
 from headway.testing.faults import FULL, kill, repetitions, until
 from headway.testing.faulty import BROKEN_MODEL, save_model
 from headway.testing.load import Answer, ClosedLoad, OpenLoad
 from headway.testing.server import ServerProcess
-from headway.testing.serving import WHOLE_SECONDS, await_whole, running, serving_replica
+from headway.testing.serving import WHOLE_SECONDS, await_whole, deploy_faulty, patient_client, running, serving_replica
 
 RATE = 100.0
 COUNT = repetitions(2_000, 10_000)
@@ -29,8 +28,7 @@ WITHIN = 0.02 if FULL else 0.045
 
 @pytest.fixture(scope="module")
 def client(running_server: ServerProcess) -> Iterator[Client]:
-    with Client(running_server.url, running_server.token, project="faults", retry_for=30.0) as found:
-        found.projects.create("faults")
+    with patient_client(running_server) as found:
         yield found
 
 
@@ -47,9 +45,8 @@ def model(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def deployment(client: Client, model: str, tmp_path: Path) -> Iterator[Deployment]:
     """Version 1, one replica."""
-    environment = {"FAULT_DIRECTORY": str(tmp_path)}
-    found = client.deployments.create(new_id("dep"), f"{model}:v1", public=True, environment=environment)
-    yield client.deployments.wait(found.id, timeout=WHOLE_SECONDS)
+    found = deploy_faulty(client, f"{model}:v1", tmp_path)
+    yield found
     client.deployments.delete(found.id)
 
 

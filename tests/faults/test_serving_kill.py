@@ -20,7 +20,7 @@ from headway.testing.faults import kill, repetitions, until
 from headway.testing.faulty import save_model
 from headway.testing.load import ClosedLoad
 from headway.testing.server import ServerProcess
-from headway.testing.serving import WHOLE_SECONDS, await_whole, gateway_of, running, serving_replica
+from headway.testing.serving import await_whole, deploy_faulty, gateway_of, patient_client, running, serving_replica
 
 CLIENTS = 4
 NOTICE_SECONDS = 0.5
@@ -29,8 +29,7 @@ NOTICE_SECONDS = 0.5
 
 @pytest.fixture(scope="module")
 def client(running_server: ServerProcess) -> Iterator[Client]:
-    with Client(running_server.url, running_server.token, project="faults", retry_for=30.0) as found:
-        found.projects.create("faults")
+    with patient_client(running_server) as found:
         yield found
 
 
@@ -38,9 +37,7 @@ def client(running_server: ServerProcess) -> Iterator[Client]:
 def deployment(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     control = tmp_path_factory.mktemp("control")
     client.models.register("double", save_model(control / "model"))
-    environment = {"FAULT_DIRECTORY": str(control), "FAULT_SECONDS": "0.01"}
-    found = client.deployments.create("double", "double", replicas=2, public=True, environment=environment)
-    return client.deployments.wait(found.id, timeout=WHOLE_SECONDS)
+    return deploy_faulty(client, "double", control, seconds=0.01, replicas=2)
 
 
 @pytest.fixture(autouse=True)

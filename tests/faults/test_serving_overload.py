@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from headway import Client
-from headway.domain.base import new_id
 from headway.domain.deployments import Deployment
 from headway.testing.faults import FULL, repetitions, until
 from headway.testing.faulty import save_model
 from headway.testing.load import ClosedLoad, OpenLoad, doubling
 from headway.testing.server import ServerProcess
-from headway.testing.serving import WHOLE_SECONDS
+from headway.testing.serving import deploy_faulty, patient_client
 
 CALL_SECONDS = 0.02
 """Of one call of the model, which takes one request at a time."""
@@ -29,8 +28,7 @@ SECONDS = 10.0 if FULL else 4.0
 
 @pytest.fixture(scope="module")
 def client(running_server: ServerProcess) -> Iterator[Client]:
-    with Client(running_server.url, running_server.token, project="faults", retry_for=30.0) as found:
-        found.projects.create("faults")
+    with patient_client(running_server) as found:
         yield found
 
 
@@ -44,14 +42,8 @@ def control(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path:
 @pytest.fixture
 def deployment(client: Client, control: Path) -> Iterator[Deployment]:
     """One replica whose model sleeps, so that its capacity is the same on a busy machine."""
-    found = client.deployments.create(
-        new_id("dep"),
-        "double",
-        public=True,
-        max_waiting=MAX_WAITING,
-        environment={"FAULT_DIRECTORY": str(control), "FAULT_SECONDS": str(CALL_SECONDS)},
-    )
-    yield client.deployments.wait(found.id, timeout=WHOLE_SECONDS)
+    found = deploy_faulty(client, "double", control, seconds=CALL_SECONDS, max_waiting=MAX_WAITING)
+    yield found
     client.deployments.delete(found.id)
 
 

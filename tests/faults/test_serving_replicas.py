@@ -19,7 +19,7 @@ from headway.testing.faults import FULL, PlacedReplica, kill, repetitions
 from headway.testing.faulty import save_model
 from headway.testing.load import OpenLoad
 from headway.testing.server import ServerProcess
-from headway.testing.serving import await_whole, running, serving_replica
+from headway.testing.serving import await_whole, deploy_faulty, patient_client, running, serving_replica
 
 RATE = 200.0 if FULL else 100.0
 """Requests a second."""
@@ -36,23 +36,14 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(running_server: ServerProcess) -> Iterator[Client]:
-    with Client(running_server.url, running_server.token, project="faults", retry_for=30.0) as found:
-        found.projects.create("faults")
+    with patient_client(running_server) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def deployment(client: Client, control: Path) -> Deployment:
     client.models.register("double", save_model(control / "model"))
-    found = client.deployments.create(
-        "double",
-        "double",
-        replicas=2,
-        public=True,
-        deadline_seconds=20,
-        environment={"FAULT_DIRECTORY": str(control)},
-    )
-    return client.deployments.wait(found.id, timeout=60)
+    return deploy_faulty(client, "double", control, replicas=2, deadline_seconds=20)
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from headway import Client
+from headway.domain.base import new_id
 from headway.domain.deployments import Deployment
 from headway.domain.replicas import ReplicaPhase
 from headway.processes import is_alive
@@ -14,6 +18,30 @@ from headway.testing.faults import PlacedReplica, placed_replicas, until
 from headway.testing.server import ServerProcess
 
 WHOLE_SECONDS = 60.0
+
+
+@contextmanager
+def patient_client(server: ServerProcess, project: str = "faults") -> Iterator[Client]:
+    """A client with a new project, for a server that may be away for a while."""
+    with Client(server.url, server.token, project=project, retry_for=60.0) as found:
+        found.projects.create(project)
+        yield found
+
+
+def deploy_faulty(
+    client: Client, model: str, control: Path, *, seconds: float | None = None, **settings: Any
+) -> Deployment:
+    """A public deployment of a :mod:`headway.testing.faulty` model that obeys the files in ``control``, once it is whole.
+
+    Args:
+        seconds: How long one call of the model takes.
+        settings: As for ``client.deployments.create``.
+    """
+    environment = {"FAULT_DIRECTORY": str(control)}
+    if seconds is not None:
+        environment["FAULT_SECONDS"] = str(seconds)
+    found = client.deployments.create(new_id("dep"), model, public=True, environment=environment, **settings)
+    return client.deployments.wait(found.id, timeout=WHOLE_SECONDS)
 
 
 def running(client: Client, deployment: Deployment) -> set[str]:
