@@ -64,6 +64,20 @@ def parse_address(uri: str) -> ObjectAddress:
     return ObjectAddress(bucket, key)
 
 
+def prefix_end(prefix: str) -> str | None:
+    """The first text in the order of bytes that comes after every text that begins with ``prefix``; None: there is none.
+
+    >>> prefix_end("a/"), prefix_end("a\U0010ffff"), prefix_end("")
+    ('a0', 'b', None)
+    """
+    shorter = prefix.rstrip("\U0010ffff")
+    if not shorter:
+        return None
+    following = ord(shorter[-1]) + 1
+    # UTF-8 has no surrogates: after U+D7FF comes U+E000.
+    return shorter[:-1] + chr(0xE000 if following == 0xD800 else following)
+
+
 class Bucket(Record):
     """A named place for objects; names are unique in a project. It is made by the first write."""
 

@@ -19,6 +19,7 @@ from headway.domain.instances import InstanceType
 from headway.domain.jobs import Job, JobSpec, JobState, RoleSpec
 from headway.domain.lineage import Link, NodeKind, Relation
 from headway.domain.models import Model, ModelVersion
+from headway.domain.objects import Bucket, StoredObject
 from headway.domain.projects import Project
 from headway.domain.replicas import Attempt, Directive, OwnerKind, Replica
 from headway.domain.runs import Run, Stream
@@ -31,6 +32,7 @@ __all__ = [
     "make_artifact",
     "make_artifact_version",
     "make_attempt",
+    "make_bucket",
     "make_deployment",
     "make_event",
     "make_file",
@@ -41,6 +43,7 @@ __all__ = [
     "make_member",
     "make_model",
     "make_model_version",
+    "make_object",
     "make_project",
     "make_replica",
     "make_run",
@@ -187,6 +190,29 @@ def make_model_version(**fields: Any) -> ModelVersion:
         "created_by": "usr1",
     }
     return ModelVersion(**{**defaults, **fields})
+
+
+def make_bucket(**fields: Any) -> Bucket:
+    defaults = {
+        "id": new_id("bkt"),
+        "project_id": "prj1",
+        "name": new_id("bucket-"),
+        "created_at": now(),
+        "created_by": "usr1",
+    }
+    return Bucket(**{**defaults, **fields})
+
+
+def make_object(**fields: Any) -> StoredObject:
+    defaults = {
+        "bucket": "a-bucket",
+        "key": new_id("data/"),
+        "digest": digest_of(b"bytes"),
+        "size": 5,
+        "updated_at": now(),
+        "updated_by": "usr1",
+    }
+    return StoredObject(**{**defaults, **fields})
 
 
 def make_deployment(**fields: Any) -> Deployment:

@@ -8,6 +8,7 @@ from headway.testing.storage.folders import FolderContract
 from headway.testing.storage.leases import LeaseContract
 from headway.testing.storage.lists import ListContract
 from headway.testing.storage.lookups import LookupContract
+from headway.testing.storage.objects import ObjectContract
 from headway.testing.storage.records import RecordContract
 from headway.testing.storage.revisions import RevisionContract
 from headway.testing.storage.search import SearchContract
@@ -32,5 +33,6 @@ class StorageContract(
     BlobIndexContract,
     RevisionContract,
     TrafficContract,
+    ObjectContract,
 ):
     """Subclass it, and override the fixtures ``storage`` and, where several servers may share a database, ``peer``."""

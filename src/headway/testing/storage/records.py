@@ -44,6 +44,7 @@ NOUNS = [
     Noun("model_versions", make.make_model_version, {"labels": {"a": "b"}}),
     Noun("artifacts", make.make_artifact, {"latest_version": 2, "aliases": {"best": 1}}),
     Noun("artifact_versions", make.make_artifact_version, {"labels": {"a": "b"}, "metadata": {"n": 1.5}}),
+    Noun("buckets", make.make_bucket, {"created_by": "usr2"}),
     Noun("uploads", make.make_upload, {"verified": True}),
     Noun("deployments", make.make_deployment, {"failures": 3, "environment": {"A": "b"}}),
 ]
@@ -55,6 +56,7 @@ UNIQUE: list[tuple[str, Callable[..., Any], dict[str, Any], dict[str, Any] | Non
     ("model_versions", make.make_model_version, {"model_id": "m1", "version": 1}, {"model_id": "m2", "version": 1}),
     ("artifacts", make.make_artifact, {"name": "s", "folder": "f"}, {"name": "s", "folder": "g"}),
     ("artifact_versions", make.make_artifact_version, {"artifact_id": "a", "version": 1}, {"artifact_id": "b"}),
+    ("buckets", make.make_bucket, {"name": "same", "project_id": "p1"}, {"name": "same", "project_id": "p2"}),
     ("uploads", make.make_upload, {"digest": "ab" * 32}, {"digest": "ab" * 32, "project_id": "prj2"}),
     ("deployments", make.make_deployment, {"name": "same", "project_id": "p1"}, {"name": "same", "project_id": "p2"}),
 ]
