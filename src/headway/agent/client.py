@@ -79,6 +79,15 @@ class ServerClient:
             yield response
 
     @contextmanager
+    def ask(
+        self, method: str, path: str, value: object, *, timeout: float = ANSWER_SECONDS
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a JSON body; the answer is read by the caller, piece by piece."""
+        headers = {"Content-Type": "application/json"}
+        with self._exchange(method, path, json.dumps(value).encode(), headers, timeout) as response:
+            yield response
+
+    @contextmanager
     def _exchange(
         self, method: str, path: str, body: bytes | IO[bytes] | None, headers: Mapping[str, str], timeout: float
     ) -> Iterator[http.client.HTTPResponse]:

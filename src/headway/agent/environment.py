@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from headway.domain.parameters import INPUT_DIRECTORY, input_variable, parameter_variables
 from headway.domain.replicas import Directive, OwnerKind, ReplicaSpec
 
 INHERITED = frozenset(
@@ -45,11 +46,17 @@ class ReplicaFacts:
     tracking_directory: Path
     host: str
     ports: tuple[int, ...]
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    init_model: Path | None = None
 
 
 def program_environment(spec: ReplicaSpec, directive: Directive, facts: ReplicaFacts) -> dict[str, str]:
-    """Every variable of the program: the agent's by allow-list, then the job's and its secrets, then the platform's."""
+    """Every variable of the program: the agent's by allow-list, then the job's and its secrets, then the platform's.
+
+    Plain variables of parameters come before all of them: a parameter ``path`` must not take the place of PATH.
+    """
     return {
+        **(parameter_variables(spec.parameters, plain=True) if spec.parameter_variables else {}),
         **_inherited(facts),
         **spec.environment,
         **spec.secrets,
@@ -82,6 +89,8 @@ def _standing_alone(spec: ReplicaSpec) -> dict[str, str]:
 def _platform(spec: ReplicaSpec, facts: ReplicaFacts) -> dict[str, str]:
     owner = "HEADWAY_JOB_ID" if spec.owner_kind is OwnerKind.JOB else "HEADWAY_DEPLOYMENT_ID"
     found = {
+        **parameter_variables(spec.parameters),
+        **_inputs(facts),
         owner: spec.owner_id,
         "HOST": facts.host,
         "HEADWAY_URL": facts.server_url,
@@ -101,4 +110,14 @@ def _platform(spec: ReplicaSpec, facts: ReplicaFacts) -> dict[str, str]:
     }
     if facts.ports:
         found["PORT"] = str(facts.ports[0])
+    return found
+
+
+def _inputs(facts: ReplicaFacts) -> dict[str, str]:
+    """Where inputs lie: the directory for training, which is that of ``train`` or of the first one, and that of each."""
+    training = facts.inputs.get("train") or next(iter(facts.inputs.values()), facts.workspace / "data" / "train")
+    found = {input_variable(name): str(path) for name, path in facts.inputs.items()}
+    found[INPUT_DIRECTORY] = str(training)
+    if facts.init_model is not None:
+        found["HEADWAY_INIT_MODEL_DIR"] = str(facts.init_model)
     return found

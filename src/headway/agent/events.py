@@ -58,7 +58,14 @@ class Silent:
     """The program has stopped answering its health path."""
 
 
-Event = ChildChanged | Terminate | Heard | Refused | Prepared | Unprepared | Answering | Silent
+@dataclass(frozen=True)
+class Overgrown:
+    """The workspace holds more than it may."""
+
+    reason: str
+
+
+Event = ChildChanged | Terminate | Heard | Refused | Prepared | Unprepared | Answering | Silent | Overgrown
 
 
 def asks_to_stop(event: Event | None) -> bool:

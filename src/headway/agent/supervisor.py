@@ -23,6 +23,7 @@ from headway.agent.events import (
     ChildChanged,
     Event,
     Heard,
+    Overgrown,
     Prepared,
     Refused,
     Silent,
@@ -32,6 +33,7 @@ from headway.agent.events import (
 from headway.agent.health import HealthWatch
 from headway.agent.interruption import Interruption
 from headway.agent.process import UNKNOWN, ExitStatus, Launcher, reap_orphans
+from headway.agent.quota import QuotaWatch
 from headway.agent.reasons import describe_end
 from headway.agent.recording import Recording
 from headway.agent.reporting import Reporter
@@ -97,6 +99,8 @@ class Supervisor:
         self._prepared: Prepared | None = None
         self._running = False
         """Whether the program was executed."""
+        self._exceeded = False
+        """Whether it was ended because it broke a rule: then even exit code 0 is no success."""
 
     def run(self) -> None:
         """From here to the end, whatever happens."""
@@ -118,8 +122,22 @@ class Supervisor:
 
     def _live(self) -> None:
         """Everything up to the end of the program, or to the decision to end it."""
+        quota = self._watch_quota()
         if self._prepare() and self._await_start() and self._start():
             self._watch()
+        if quota is not None:
+            quota.close()
+
+    def _watch_quota(self) -> QuotaWatch | None:
+        if self._spec.workspace_bytes is None:
+            return None
+        quota = QuotaWatch(
+            self._directory.workspace,
+            self._spec.workspace_bytes,
+            on_exceeded=lambda reason: self._events.put(Overgrown(reason)),
+        )
+        quota.start()
+        return quota
 
     # Waiting
 
@@ -157,8 +175,8 @@ class Supervisor:
             if isinstance(event, Unprepared):
                 self._cause = event.reason
                 return False
-            if asks_to_stop(event):
-                self._cause = STOPPED_EARLY
+            if asks_to_stop(event) or isinstance(event, Overgrown):
+                self._cause = event.reason if isinstance(event, Overgrown) else STOPPED_EARLY
                 self._interruption.set()
                 return False
 
@@ -177,10 +195,12 @@ class Supervisor:
 
     def _await_start(self) -> bool:
         assert self._prepared is not None
-        self._enter(ReplicaPhase.PREPARED, host=HOST, ports=self._prepared.ports)
+        brought = dict(self._prepared.places.brought)
+        self._enter(ReplicaPhase.PREPARED, host=HOST, ports=self._prepared.ports, brought=brought)
         while self._directive is None:
-            if asks_to_stop(self._next()):
-                self._cause = STOPPED_EARLY
+            event = self._next()
+            if asks_to_stop(event) or isinstance(event, Overgrown):
+                self._cause = event.reason if isinstance(event, Overgrown) else STOPPED_EARLY
                 return False
         return True
 
@@ -212,6 +232,8 @@ class Supervisor:
             tracking_directory=self._directory.tracking,
             host=HOST,
             ports=prepared.ports,
+            inputs=prepared.places.inputs,
+            init_model=prepared.places.init_model,
         )
 
     def _watch(self) -> None:
@@ -223,6 +245,7 @@ class Supervisor:
             left = LOOK_SECONDS if deadline is None else deadline - time.monotonic()
             cause = f"ran longer than max_runtime ({limit:g} s)" if left <= 0 else self._look(left)
             if cause is not None:
+                self._exceeded = cause != STOPPED
                 self._stop(cause)
                 break
         if health is not None:
@@ -237,6 +260,8 @@ class Supervisor:
             self._enter(ReplicaPhase.RUNNING)
         elif isinstance(event, Silent):
             return SILENT
+        elif isinstance(event, Overgrown):
+            return event.reason
         return STOPPED if asks_to_stop(event) else None
 
     def _watch_health(self) -> HealthWatch | None:
@@ -278,6 +303,8 @@ class Supervisor:
         """Keep what is known of the end, durably and before it is told; more may be known a moment later."""
         if self._running:
             self._outcome.status = self._launcher.poll() or UNKNOWN
+        if self._exceeded and self._outcome.status.exit_code == 0:
+            self._outcome.status = UNKNOWN
         known = describe_end(self._outcome.status, self._spec.command, self._outcome.last_lines)
         self._outcome.reason = self._cause if self._cause is not None else known
         try:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from headway.agent.client import ServerClient, persist
+from headway.agent.client import ServerClient
+from headway.agent.files import FileBringer
 from headway.agent.interruption import Interruption
 from headway.attempts import ReplicaDirectory
 from headway.domain.files import FileEntry, check_manifest
 from headway.domain.replicas import ReplicaSpec
 from headway.domain.workspaces import FilesWorkspace, GitWorkspace
-from headway.errors import CorruptDataError, HeadwayError, RequestError, WorkspaceError
+from headway.errors import HeadwayError, RequestError, WorkspaceError
 from headway.paths import checked, full_disk_named, open_beneath, private_directory
 
-CHUNK = 1024 * 1024
-PATIENCE_SECONDS = 24 * 3600.0
-"""How long files are waited for while the server is away."""
+PARAMETERS_FILE = "params.json"
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,11 @@ class Places:
     output: Path
     literal_model: Path | None = None
     """The absolute ``model_path`` itself, which a program may have written to regardless."""
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    """Where each input lies."""
+    init_model: Path | None = None
+    brought: Mapping[str, str] = field(default_factory=dict)
+    """Inputs that came from a URI, and the SHA-256 of what lay there."""
 
 
 def prepare(spec: ReplicaSpec, directory: ReplicaDirectory, client: ServerClient, interruption: Interruption) -> Places:
@@ -43,67 +47,62 @@ def prepare(spec: ReplicaSpec, directory: ReplicaDirectory, client: ServerClient
     """
     root = private_directory(directory.workspace)
     with full_disk_named("the workspace"):
-        _bring(spec, directory, client, interruption)
+        bringer = FileBringer(client, spec.project_id, interruption)
+        _bring(spec, directory, bringer, interruption)
         places = _make_places(spec, directory, root)
         if spec.model_files:
-            fetch_files(client, spec.project_id, spec.model_files, places.model, interruption)
+            _bring_files(bringer, spec.model_files, places.model)
+        if spec.inputs or spec.init_model:
+            places = _with_inputs(spec, directory, bringer, interruption, places)
+        _write_parameters(spec, root)
     return places
 
 
-def _bring(spec: ReplicaSpec, directory: ReplicaDirectory, client: ServerClient, interruption: Interruption) -> None:
+def _bring(spec: ReplicaSpec, directory: ReplicaDirectory, bringer: FileBringer, interruption: Interruption) -> None:
     if isinstance(spec.workspace, FilesWorkspace):
-        fetch_files(client, spec.project_id, spec.workspace.files, directory.workspace, interruption)
+        _bring_files(bringer, spec.workspace.files, directory.workspace)
     elif isinstance(spec.workspace, GitWorkspace):
         from headway.agent.git import GitSource, clone  # only such jobs pay for its import
 
         scratch = private_directory(directory.path / "git")
         source = GitSource(spec.workspace.url, spec.workspace.ref, spec.workspace_username, spec.workspace_password)
         clone(source, directory.workspace, scratch, interruption)
+    elif spec.workspace is not None:
+        raise WorkspaceError(f"A workspace of kind {spec.workspace.kind!r} is none that an agent brings.")
 
 
-def fetch_files(
-    client: ServerClient,
-    project_id: str,
-    files: Sequence[FileEntry],
-    root: Path,
-    interruption: Interruption,
-) -> None:
-    """Write the blobs of a manifest below ``root``, each verified against its digest and size.
+def _with_inputs(
+    spec: ReplicaSpec, directory: ReplicaDirectory, bringer: FileBringer, interruption: Interruption, places: Places
+) -> Places:
+    from headway.agent.inputs import InputBringer  # only such jobs pay for its import
 
-    Raises:
-        WorkspaceError: A blob is not there or a name is not a plain path; also once interrupted.
-    """
+    scratch = private_directory(directory.path / "inputs")
+    inputs = InputBringer(bringer, scratch, interruption, networks=spec.fetch_networks, max_bytes=spec.workspace_bytes)
+    roots = {item.name: _below(places.workspace, f"data/{item.name}") for item in spec.inputs}
+    for item in spec.inputs:
+        inputs.bring(item, roots[item.name])
+    init_model = None
+    if spec.init_model is not None:
+        init_model = _below(places.workspace, "init_model")
+        inputs.bring(spec.init_model, init_model)
+    return replace(places, inputs=roots, init_model=init_model, brought=inputs.brought)
+
+
+def _write_parameters(spec: ReplicaSpec, root: Path) -> None:
+    """A job's parameters win over a file of the workspace's own; a program always finds some file."""
+    place = f"params/{PARAMETERS_FILE}"
+    if spec.parameters or not (root / place).exists():
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(open_beneath(root, place, flags, 0o644), "w", encoding="utf-8") as file:
+            json.dump(spec.parameters, file, ensure_ascii=False, indent=1)
+
+
+def _bring_files(bringer: FileBringer, files: Sequence[FileEntry], root: Path) -> None:
     try:
         manifest = check_manifest(files)
     except RequestError as error:
         raise WorkspaceError(f"The workspace's list of files is wrong: {error}") from error
-    for entry in manifest:
-        interruption.check()
-        try:
-            persist(
-                lambda entry=entry: _fetch(client, project_id, entry, root),  # type: ignore[misc]
-                give_up=interruption.event,
-                seconds=PATIENCE_SECONDS,
-            )
-        except (RequestError, CorruptDataError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-            raise WorkspaceError(f"The file {entry.path!r} could not be brought: {error}") from error
-
-
-def _fetch(client: ServerClient, project_id: str, entry: FileEntry, root: Path) -> None:
-    mode = 0o755 if entry.executable else 0o644
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    with os.fdopen(open_beneath(root, entry.path, flags, mode, parents=True), "wb") as file:
-        digest, size = hashlib.sha256(), 0
-        if entry.size:
-            with client.receive(f"/api/v1/projects/{project_id}/blobs/{entry.digest}") as response:
-                while part := response.read(CHUNK):
-                    size += len(part)
-                    if size > entry.size:
-                        break
-                    digest.update(part)
-                    file.write(part)
-    if size != entry.size or digest.hexdigest() != entry.digest:
-        raise CorruptDataError(f"The server sent something else than the {entry.size} bytes {entry.digest[:12]}….")
+    bringer.bring(manifest, root)
 
 
 def _make_places(spec: ReplicaSpec, directory: ReplicaDirectory, root: Path) -> Places:

@@ -12,7 +12,7 @@ from headway.domain.base import Environment, Labels, Name, Record, Request, Slug
 from headway.domain.files import FileEntry
 from headway.domain.monitors import MAX_MONITORS, MonitorSpec
 from headway.domain.objects import BucketName, check_key, parse_address
-from headway.domain.parameters import Parameters, variable_of
+from headway.domain.parameters import INPUT_DIRECTORY, Parameters, input_variable
 from headway.domain.replicas import ReplicaStatus
 from headway.domain.workspaces import Credentials, Workspace
 from headway.errors import ConflictError, InvalidRequestError
@@ -151,19 +151,6 @@ class JobInput(Request):
         if source.startswith("https://") and "@" in urlsplit(source).netloc:
             raise ValueError("credentials do not belong in a URL")
         return source
-
-
-INPUT_DIRECTORY = "HEADWAY_INPUT_DIR"
-"""The directory of the input ``train``, or of the first one."""
-
-
-def input_variable(name: str) -> str:
-    """The variable with the directory of an input.
-
-    >>> input_variable("val.extra")
-    'HEADWAY_INPUT_VAL_EXTRA'
-    """
-    return f"HEADWAY_INPUT_{variable_of(name)}"
 
 
 MAX_REPLICAS = 1024

@@ -1,4 +1,4 @@
-"""Parameters of a job: how they reach its program.
+"""Parameters and inputs of a job: how they reach its program.
 
 Always as the JSON file HEADWAY_PARAMS_FILE and as HEADWAY_PARAM_<NAME>; as ``--name value`` arguments or as plain variables
 where the job says so.
@@ -64,6 +64,19 @@ def variable_of(name: str) -> str:
     'OPTIMIZER_LR'
     """
     return _UNFIT.sub("_", name).upper()
+
+
+INPUT_DIRECTORY = "HEADWAY_INPUT_DIR"
+"""The directory of the input ``train``, or of the first one."""
+
+
+def input_variable(name: str) -> str:
+    """The variable with the directory of an input.
+
+    >>> input_variable("val.extra")
+    'HEADWAY_INPUT_VAL_EXTRA'
+    """
+    return f"HEADWAY_INPUT_{variable_of(name)}"
 
 
 def parameter_variables(parameters: Mapping[str, JsonValue], *, plain: bool = False) -> dict[str, str]:

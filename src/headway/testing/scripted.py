@@ -32,7 +32,7 @@ from headway.journal.compression import decompress
 
 _STREAM = re.compile(r"^/api/v1/runs/([^/]+)/streams/([a-z]+/[A-Za-z0-9_.-]+)$")
 _REPORT = re.compile(r"^/api/v1/replicas/([^/]+)/report$")
-_BLOB = re.compile(r"^/api/v1/projects/([^/]+)/blobs/([0-9a-f]{64}|missing)$")
+_BLOB = re.compile(r"^/api/v1/projects/([^/]+)/blobs/([0-9a-f]{64}|missing|bundle)$")
 
 
 @dataclass
@@ -265,6 +265,8 @@ class _Handler(BaseHTTPRequestHandler):
         state = self.server_state
         if digest == "missing":
             return json.dumps({"missing": [d for d in json.loads(body)["digests"] if d not in state.blobs]}).encode()
+        if digest == "bundle":
+            return self._bundle(json.loads(body)["digests"])
         if self.command == "PUT":
             if hashlib.sha256(body).hexdigest() != digest:
                 raise InvalidRequestError("The bytes do not have that digest.")
@@ -273,3 +275,10 @@ class _Handler(BaseHTTPRequestHandler):
         if digest not in state.blobs:
             raise NotFoundError(f"There is no blob {digest}.")
         return state.blobs[digest]
+
+    def _bundle(self, digests: list[str]) -> bytes:
+        blobs = self.server_state.blobs
+        absent = [digest for digest in digests if digest not in blobs]
+        if absent:
+            raise NotFoundError(f"There is no blob {absent[0]}.", details={"missing": absent})
+        return b"".join(len(blobs[digest]).to_bytes(8, "big") + blobs[digest] for digest in digests)

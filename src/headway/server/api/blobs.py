@@ -9,13 +9,14 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
 
 from headway.domain import base
 from headway.domain.files import Digest
 from headway.domain.users import Permission, TokenKind
 from headway.server.actions import blobs
 from headway.server.api.bodies import UPLOADS, body_chunks
-from headway.server.api.files import RangeHeader, attachment, send_blob
+from headway.server.api.files import OCTETS, RangeHeader, attachment, send_blob
 from headway.server.api.rights import PlatformParameter, right
 from headway.server.context import Caller
 
@@ -26,6 +27,10 @@ WITH_JOBS = {TokenKind.USER, TokenKind.JOB}
 
 class MissingRequest(base.Request):
     digests: tuple[Digest, ...] = Field(max_length=10_000)
+
+
+class BundleRequest(base.Request):
+    digests: tuple[Digest, ...] = Field(min_length=1, max_length=1000)
 
 
 class MissingAnswer(base.Record):
@@ -42,6 +47,16 @@ def missing(
     project: str, body: MissingRequest, platform: PlatformParameter, caller: Caller = right(Permission.WRITE, WITH_JOBS)
 ) -> MissingAnswer:
     return MissingAnswer(missing=tuple(blobs.missing(platform, caller, project, body.digests)))
+
+
+@router.post("/bundle", response_class=Response)
+def bundle(
+    project: str, body: BundleRequest, platform: PlatformParameter, caller: Caller = right(Permission.READ, WITH_JOBS)
+) -> Response:
+    """Several blobs in one answer, for many small files: of each, in the order asked for, its size as eight bytes (the
+    first the most significant) and its bytes."""
+    length, chunks = blobs.bundle(platform, caller, project, body.digests)
+    return StreamingResponse(chunks, media_type=OCTETS, headers=attachment("bundle", length))
 
 
 @router.put("/{digest}")
