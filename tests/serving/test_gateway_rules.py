@@ -189,7 +189,29 @@ def test_a_replica_cannot_say_who_it_is_nor_set_cookies():
         (b"x-own", b"1"),
     ]
     own = (("X-Headway-Replica", "r1"),)
-    assert build_response(reply, own, "id").headers == (("x-own", "1"), *own, ("X-Request-Id", "id"))
+    response = build_response(reply, own, "id")
+    assert (response.lines, response.headers) == (b"x-own: 1\r\nX-Headway-Replica: r1\r\nX-Request-Id: id\r\n", ())
+    assert build_response(reply, own, "next").lines.endswith(b"r1\r\nX-Request-Id: next\r\n")
+
+
+def test_heads_are_known_without_the_id_they_repeat_unless_somebody_wants_to_know_it():
+    def answer(line):
+        return b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n%b\r\n\r\n{}" % line
+
+    def keeping(**options):
+        heads = KnownHeads(**options)
+        head = ReplyHead(200)
+        head.headers = [(b"content-length", b"2"), (b"x-request-id", b"a")]
+        heads.keep(answer(b"X-Request-Id: a"), head)
+        return heads
+
+    exact, without = keeping(), keeping(ids=False)
+    assert exact.find(answer(b"X-Request-Id: a")).head.headers[1] == (b"x-request-id", b"a")
+    assert exact.find(answer(b"X-Request-Id: b")) is None
+    found = without.find(answer(b"X-Request-Id: b"))
+    assert found.head.headers == [(b"content-length", b"2")] and found.body == b"{}"
+    for odd in (b"X-Request-Id: b\rX: y", b"X-Request-Id: b c", b"X-Request-Id: ", b"X-Request-Id: b\nX: y", b"X: y"):
+        assert without.find(answer(odd)) is None
 
 
 def test_metrics_text_escapes_labels_and_leaves_idle_deployments_out(tools):

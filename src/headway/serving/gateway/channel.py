@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 class Owner(Protocol):
     """Whose channel it is."""
 
+    heads: KnownHeads
+
     def channel_left(self, channel: Channel, *, by_replica: bool) -> None:
         """It takes no more requests, since the replica wants none or sent garbage, or for reasons of our own; those that
         were sent may still be answered."""
@@ -106,7 +108,7 @@ class Channel(asyncio.Protocol):
         self._blocked = False
         """Whether the replica reads too slowly to be written more."""
         self._frames = FrameReader()
-        self._heads = KnownHeads()
+        self._heads = owner.heads
         self._reader = ReplyReader(self._heads)
         self._number = self._written = 0
         """The number of the last request, and of the last that was written."""

@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 
 from headway.serving.gateway.channel import Channel, Greeting
-from headway.serving.gateway.replies import UpstreamError
+from headway.serving.gateway.replies import KnownHeads, UpstreamError
 from headway.serving.gateway.upstream import CONNECT_SECONDS, ConnectionPool, Waiter
 
 HELLO_SECONDS = 2.0
@@ -25,7 +25,8 @@ class Link:
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
-        self._pool = ConnectionPool(host, port)
+        self.heads = KnownHeads(ids=False)
+        self._pool = ConnectionPool(host, port, self.heads)
         self._channel: Channel | None = None
         self._opening: asyncio.Task[None] | None = None
         self._next_try = 0.0

@@ -7,7 +7,7 @@ import re
 import secrets
 
 from headway.serving.gateway.replies import Reply, ReplyHead
-from headway.serving.http.messages import Headers, Request, Response
+from headway.serving.http.messages import Headers, Request, Response, header_lines
 
 HOP_BY_HOP = frozenset(
     (
@@ -122,21 +122,26 @@ def _for_this_hop(request: Request) -> set[bytes]:
 
 
 def build_response(reply: Reply, own: Headers, number: str) -> Response:
-    """The replica's answer for the client, with who gave it."""
+    """The replica's answer for the client, with who gave it.
+
+    Args:
+        own: Of the replica, always the same for its answers.
+        number: The request's id.
+    """
     head = reply.head
     if head.returned is None:
-        head.content_type, head.returned = _returned(head)
-    headers = (*head.returned, *own, ("X-Request-Id", number))
-    return Response(head.status, reply.body, content_type=head.content_type, headers=headers)
+        head.content_type, head.returned = _returned(head, own)
+    lines = b"%bX-Request-Id: %b\r\n" % (head.returned, number.encode("ascii"))
+    return Response(head.status, reply.body, content_type=head.content_type, lines=lines)
 
 
-def _returned(head: ReplyHead) -> tuple[str, Headers]:
-    """The content type, and the other headers that are passed on."""
+def _returned(head: ReplyHead, own: Headers) -> tuple[str, bytes]:
+    """The content type, and the lines of the other headers that are passed on, and of our own."""
     content_type = "application/octet-stream"
-    headers = []
+    lines = []
     for name, value in head.headers:
         if name == b"content-type":
             content_type = value.decode("latin-1")
         elif name not in _NOT_RETURNED:
-            headers.append((name.decode("latin-1"), value.decode("latin-1")))
-    return content_type, tuple(headers)
+            lines.append(b"%b: %b\r\n" % (name, value))
+    return content_type, b"".join(lines) + header_lines(own)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import httptools
 
-from headway.serving.http.messages import Headers
-
 MAX_ANSWER = 256 * 1024 * 1024
 MANY_HEADS = 64
 LONGEST_HEAD = 1024
 _FRAMING = frozenset((b"transfer-encoding", b"connection", b"trailer", b"upgrade"))
 _END = b"\r\n\r\n"
+_REQUEST_ID = b"\r\nX-Request-Id: "
+_VISIBLE = bytes(range(0x21, 0x7F))
 
 
 class UpstreamError(Exception):
@@ -38,8 +38,8 @@ class ReplyHead:
         self.status = status
         self.headers: list[tuple[bytes, bytes]] = []
         self.content_type = ""
-        self.returned: Headers | None = None
-        """What of the headers a client gets, once somebody found out."""
+        self.returned: bytes | None = None
+        """Header lines that every client of its replica gets with it, once somebody found out."""
 
     @property
     def is_simple(self) -> bool:
@@ -67,15 +67,20 @@ class KnownHeads:
 
     A head is looked up by all of its bytes, at the beginning of an answer, so that what is found is what the strict
     parser made of these very bytes at that very place.
+
+    Args:
+        ids: Whether the line that repeats the request's id counts. It differs each time, so where nobody wants to know it
+            heads are known without it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ids: bool = True) -> None:
+        self._ids = ids
         self._known: dict[bytes, tuple[ReplyHead, int]] = {}
 
     def find(self, data: bytes) -> Reply | None:
         """The answer, if ``data`` is a whole one with a known head, and nothing else."""
         end = data.find(_END, 0, LONGEST_HEAD) + 4
-        found = self._known.get(data[:end])
+        found = self._known.get(self._key(data[:end]))
         if found is None or len(data) - end != found[1]:
             return None
         return Reply(found[0], data[end:])
@@ -87,7 +92,28 @@ class KnownHeads:
             return
         if len(self._known) >= MANY_HEADS:
             self._known.clear()
-        self._known[data[:end]] = (head, len(data) - end)
+        if not self._ids:
+            head.headers = [pair for pair in head.headers if pair[0] != b"x-request-id"]
+        self._known[self._key(data[:end])] = (head, len(data) - end)
+
+    def _key(self, head: bytes) -> bytes:
+        return head if self._ids else without_id(head)
+
+
+def without_id(head: bytes) -> bytes:
+    """A head without the line of the request's id, as replicas write it; only if no parser could take it for anything else.
+
+    >>> without_id(b"HTTP/1.1 200 OK\\r\\nX-Request-Id: 7f\\r\\nX: y\\r\\n\\r\\n")
+    b'HTTP/1.1 200 OK\\r\\nX: y\\r\\n\\r\\n'
+    """
+    start = head.find(_REQUEST_ID)
+    if start < 0:
+        return head
+    begin = start + len(_REQUEST_ID)
+    end = head.find(b"\r\n", begin)
+    if end == begin or head[begin:end].translate(None, _VISIBLE):
+        return head
+    return head[:start] + head[end:]
 
 
 class ReplyReader:

@@ -106,7 +106,8 @@ class Meter:
 
     def observe(self, code: int, seconds: float, now: float) -> None:
         """One was answered with ``code`` after ``seconds``."""
-        self._settle(now)
+        if now > self._since:
+            self._settle(now)
         cell = self.present(now)
         cell.codes[code] = cell.codes.get(code, 0) + 1
         bucket = bucket_of(seconds)
@@ -137,14 +138,21 @@ class Meter:
             self._settle(now)
 
     def _settle(self, now: float) -> None:
-        if self.in_flight:
-            since = self._since
-            while now > since:
-                cell = self.present(since)
-                until = min(now, cell.ends)
-                cell.busy_seconds += self.in_flight * (until - since)
-                since = until
-        self._since = max(self._since, now)
+        since = self._since
+        if now <= since:
+            return
+        self._since = now
+        if not self.in_flight:
+            return
+        cell = self._cell
+        if cell is not None and cell.changed and now <= cell.ends:  # as nearly always
+            cell.busy_seconds += self.in_flight * (now - since)
+            return
+        while now > since:
+            cell = self.present(since)
+            until = min(now, cell.ends)
+            cell.busy_seconds += self.in_flight * (until - since)
+            since = until
 
     def _fold(self, cell: Cell) -> None:
         self._folded.add(cell)

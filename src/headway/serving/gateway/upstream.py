@@ -146,10 +146,10 @@ class _Connecting:
 class ConnectionPool:
     """Connections to one replica. The one used last is used next, so that the others grow old and are closed."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, heads: KnownHeads | None = None) -> None:
         self.host, self.port = host, port
         self.connecting: set[_Connecting] = set()
-        self.heads = KnownHeads()
+        self.heads = heads or KnownHeads()
         self._idle: list[UpstreamConnection] = []
         self._closed = False
 

@@ -20,15 +20,22 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Response:
-    """What a handler answers. Content-Length, Connection and Date are added when it is written."""
+    """What a handler answers. Content-Length, Connection and Date are added when it is written.
 
-    __slots__ = ("body", "content_type", "headers", "status")
+    Args:
+        lines: More headers, as :func:`header_lines` writes them.
+    """
 
-    def __init__(self, status: int, body: bytes = b"", *, content_type: str = JSON, headers: Headers = ()) -> None:
+    __slots__ = ("body", "content_type", "headers", "lines", "status")
+
+    def __init__(
+        self, status: int, body: bytes = b"", *, content_type: str = JSON, headers: Headers = (), lines: bytes = b""
+    ) -> None:
         self.status = status
         self.body = body
         self.content_type = content_type
         self.headers = headers
+        self.lines = lines
 
 
 class Request:
@@ -124,10 +131,10 @@ class ResponseEncoder:
         """The bytes on the wire. A HEAD request gets the length of the body and not the body."""
         start = self._starts.get((response.status, response.content_type)) or self._start(response)
         body = response.body
+        lines = response.lines
         if not response.headers and not close and not without_body:
-            return b"%b%d\r\n\r\n%b" % (start, len(body), body)
-        parts = [start, b"%d\r\n" % len(body)]
-        parts += [f"{name}: {value}\r\n".encode("latin-1", "replace") for name, value in response.headers]
+            return b"%b%d\r\n%b\r\n%b" % (start, len(body), lines, body)
+        parts = [start, b"%d\r\n" % len(body), lines, header_lines(response.headers)]
         parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")
         if not without_body:
             parts.append(body)
@@ -144,6 +151,15 @@ class ResponseEncoder:
         if len(self._starts) < MANY_STARTS:
             self._starts[response.status, response.content_type] = start
         return start
+
+
+def header_lines(headers: Headers) -> bytes:
+    """Headers as they stand in a message.
+
+    >>> header_lines((("Allow", "GET"), ("Retry-After", "1")))
+    b'Allow: GET\\r\\nRetry-After: 1\\r\\n'
+    """
+    return b"".join([f"{name}: {value}\r\n".encode("latin-1", "replace") for name, value in headers])
 
 
 def http_date(seconds: int) -> bytes:
