@@ -71,6 +71,37 @@ class Monitor(Record):
     updated_at: Timestamp
 
 
+class MonitorProgress(Record):
+    """How far one revision of a monitor has read one log stream, and what it made of it. Each log stream has a stream of
+    points of its own, so that attempts stay apart and each is an append-only sequence."""
+
+    monitor_id: str
+    revision: int
+    run_id: str
+    name: str
+    """Of the series."""
+    stream: str
+    """The log stream that is read."""
+    target: str
+    """The stream of points that is written."""
+    offset: int = 0
+    """Where in the log stream the frame begins that is read next."""
+    skip: int = 0
+    """Lines of that frame that were read already."""
+    seen: int = 0
+    """How long the log stream was when nothing more could be read of it."""
+    ended: bool = False
+    """Whether it was complete then."""
+    written: int = 0
+    """Bytes of the target."""
+    lines: int = 0
+    matches: int = 0
+    points: int = 0
+    last_match: str | None = None
+    last_time: int = 0
+    """Milliseconds since 1970, of ``last_match``."""
+
+
 class MonitorUpdate(Request):
     """Other words for a monitor; what is not given stays."""
 

@@ -39,6 +39,7 @@ from headway.domain.jobs import Job, JobState
 from headway.domain.lineage import Link
 from headway.domain.metrics import SeriesSummary
 from headway.domain.models import Model, ModelVersion
+from headway.domain.monitors import Monitor, MonitorProgress
 from headway.domain.objects import Bucket, StoredObject
 from headway.domain.projects import Project
 from headway.domain.replicas import Attempt, OwnerKind, Replica
@@ -185,6 +186,10 @@ class RunMetricStorage(Protocol):
         """Add or replace these series' summaries; others stay. Nothing happens when the run does not exist."""
         ...
 
+    def drop(self, run_id: str, key: str) -> None:
+        """Forget one series; one that is not there is harmless."""
+        ...
+
     def of_run(self, run_id: str, *, prefix: str = "") -> Sequence[SeriesSummary]:
         """By key; those whose key begins with ``prefix``."""
         ...
@@ -236,9 +241,54 @@ class StreamStorage(Protocol):
         """In order of creation, then name."""
         ...
 
+    def delete(self, run_id: str, name: str) -> None:
+        """Forget one; its bytes are for the caller to remove."""
+        ...
+
     def unfolded(self, kinds: Collection[str], *, limit: int = 1000) -> Sequence[Stream]:
         """Streams of these kinds with bytes that are not folded (``folded < committed``), oldest first."""
         ...
+
+
+class MonitorStorage(Records[Monitor], Protocol):
+    """Names are unique in a run; a new monitor is active. Monitors go with their run. ``put`` keeps whether one is active."""
+
+    def by_name(self, run_id: str, name: str) -> Monitor | None: ...
+    def of_run(self, run_id: str) -> Sequence[Monitor]:
+        """Oldest first."""
+        ...
+
+    def active(self, *, limit: int = 1000) -> Sequence[Monitor]:
+        """Those that have not read all that will ever come, oldest first."""
+        ...
+
+    def wake(self, run_id: str) -> None:
+        """More came: every monitor of the run is active. Locks them, so that none is put to rest by who did not see it."""
+        ...
+
+    def rest(self, id: str) -> None:
+        """It has read all that will ever come. Lock it (``get``) before looking whether that is so."""
+        ...
+
+    def find_progress(self, monitor_id: str, revision: int, stream: str) -> MonitorProgress | None: ...
+    def put_progress(self, progress: MonitorProgress) -> None:
+        """Add or replace, by monitor, revision and stream."""
+        ...
+
+    def progress(self, monitor_id: str, revision: int) -> Sequence[MonitorProgress]:
+        """By stream."""
+        ...
+
+    def retire(self, monitor_id: str) -> Sequence[MonitorProgress]:
+        """Every progress there is of the monitor belongs to what was replaced or deleted from now on; those for which
+        that is new."""
+        ...
+
+    def retired(self, *, limit: int = 1000) -> Sequence[MonitorProgress]:
+        """What was retired and not forgotten, in no order; it does not go with its monitor, but with its run."""
+        ...
+
+    def forget_progress(self, progress: MonitorProgress) -> None: ...
 
 
 class JobStorage(Records[Job], Protocol):
@@ -639,6 +689,8 @@ class Session(Protocol):
     def folders(self) -> FolderStorage: ...
     @property
     def streams(self) -> StreamStorage: ...
+    @property
+    def monitors(self) -> MonitorStorage: ...
     @property
     def jobs(self) -> JobStorage: ...
     @property

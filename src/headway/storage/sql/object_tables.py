@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, UniqueConstraint
 
 from headway.storage.sql.columns import PlainText, WholeNumber
 from headway.storage.sql.tables import metadata
@@ -49,3 +49,18 @@ monitors = Table(
     Index("monitors_active", "active", "created_at", "id"),
 )
 """``active`` is 1 until a monitor has read all that will ever come."""
+
+monitor_progress = Table(
+    "monitor_progress",
+    metadata,
+    _text("monitor_id"),
+    Column("revision", WholeNumber, nullable=False),
+    _text("stream"),
+    _text("run_id"),
+    Column("gone", WholeNumber, nullable=False),
+    _text("document"),
+    PrimaryKeyConstraint("monitor_id", "revision", "stream", name="monitor_progress_key"),
+    Index("monitor_progress_run", "run_id"),
+    Index("monitor_progress_gone", "gone"),
+)
+"""``gone`` is 1 where the revision was replaced or its monitor deleted, until its points are given back."""

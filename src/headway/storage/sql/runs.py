@@ -13,7 +13,7 @@ from headway.domain.base import Page, PageRequest, now
 from headway.domain.expressions import Expression, Order
 from headway.domain.runs import Run, RunDetails, RunState, Stream
 from headway.domain.search import index_params
-from headway.storage.sql import tables
+from headway.storage.sql import object_tables, tables
 from headway.storage.sql.columns import to_milliseconds
 from headway.storage.sql.records import DocumentTable, RecordTable, among, equal, to_document
 from headway.storage.sql.references import NamesBlobs
@@ -23,7 +23,14 @@ from headway.storage.sql.transactions import Transaction
 
 __all__ = ["RemovedRuns", "RunDetailsTable", "RunMetrics", "Runs", "Streams"]
 
-BELONGINGS = (tables.run_params, tables.run_metrics, tables.run_details, tables.streams)
+BELONGINGS = (
+    tables.run_params,
+    tables.run_metrics,
+    tables.run_details,
+    tables.streams,
+    object_tables.monitors,
+    object_tables.monitor_progress,
+)
 """What goes with a run, by ``run_id``."""
 LABEL_END = "\n"
 """Stands around every label in the column; no label holds it."""
@@ -199,6 +206,10 @@ class Streams(DocumentTable[Stream]):
             "document": to_document(stream),
         }
         self._transaction.replace(self.table, values)
+
+    def delete(self, run_id: str, name: str) -> None:
+        columns = self.table.c
+        self._transaction.change(delete(self.table).where(columns.run_id == run_id, columns.name == name))
 
     def of_run(self, run_id: str, *, kind: str | None = None) -> Sequence[Stream]:
         columns = self.table.c

@@ -17,6 +17,7 @@ from headway.storage.sql.jobs import Attempts, Jobs, Replicas
 from headway.storage.sql.leases import Leases
 from headway.storage.sql.links import Links
 from headway.storage.sql.models import Models, ModelVersions
+from headway.storage.sql.monitors import Monitors
 from headway.storage.sql.objects import Buckets, Objects
 from headway.storage.sql.projects import Members, Projects
 from headway.storage.sql.revisions import Revisions
@@ -47,6 +48,7 @@ class SqlSession:
         self.removed_runs = RemovedRuns(transaction)
         self.folders = Folders(transaction)
         self.streams = Streams(transaction)
+        self.monitors = Monitors(transaction)
         self.jobs = Jobs(transaction)
         self.attempts = Attempts(transaction)
         self.replicas = Replicas(transaction)

@@ -52,6 +52,9 @@ class RunMetrics:
             self._transaction.change(delete(self.table).where(_columns.run_id == run_id, _columns.key.in_(keys)))
         self._transaction.insert_many(self.table, list(rows.values()))
 
+    def drop(self, run_id: str, key: str) -> None:
+        self._transaction.change(delete(self.table).where(_columns.run_id == run_id, _columns.key == key))
+
     def of_run(self, run_id: str, *, prefix: str = "") -> Sequence[SeriesSummary]:
         begins = func.substr(_columns.key, 1, len(prefix)) == literal(prefix, PlainText)
         conditions = [_columns.run_id == run_id, *([begins] if prefix else [])]

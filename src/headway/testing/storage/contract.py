@@ -8,8 +8,10 @@ from headway.testing.storage.folders import FolderContract
 from headway.testing.storage.leases import LeaseContract
 from headway.testing.storage.lists import ListContract
 from headway.testing.storage.lookups import LookupContract
+from headway.testing.storage.monitors import MonitorContract
 from headway.testing.storage.objects import ObjectContract
 from headway.testing.storage.records import RecordContract
+from headway.testing.storage.registry import RegistryContract
 from headway.testing.storage.revisions import RevisionContract
 from headway.testing.storage.search import SearchContract
 from headway.testing.storage.sessions import SessionContract
@@ -32,7 +34,9 @@ class StorageContract(
     ArtifactContract,
     BlobIndexContract,
     RevisionContract,
+    RegistryContract,
     TrafficContract,
     ObjectContract,
+    MonitorContract,
 ):
     """Subclass it, and override the fixtures ``storage`` and, where several servers may share a database, ``peer``."""
