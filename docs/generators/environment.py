@@ -64,6 +64,7 @@ PROGRAM = {
     "HEADWAY_BATCHING": "In a replica that serves: how requests that arrive together are answered, as JSON.",
     "HEADWAY_ENVIRONMENTS_DIR": "In a replica that serves: where virtual environments of models are kept; "
     "`~/.cache/headway/environments` without it.",
+    "HEADWAY_ENVIRONMENTS_KEEP": "In a replica that serves: how many such environments are kept; 16 without it.",
     "PS_MODEL_PATH": "The same as HEADWAY_MODEL_DIR, for scripts from Gradient.",
     "PYTHONUNBUFFERED": "`1`, so that lines arrive as they are printed.",
 }

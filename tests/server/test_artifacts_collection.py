@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -100,8 +103,7 @@ def test_everything_that_records_name_stays(place: Any) -> None:
     with place.platform.storage.write() as session:
         ended = finished.evolve(state=JobState.FAILED, outputs=(files["output"],))
         session.jobs.put(ended)
-        made = {"project_id": project.id, "name": "m", "files": [files["model"]], "actor": place.admin.user.id}
-        models.add_version(session, **made)
+        add_version(session, project.id, "m", VersionDraft(files=(files["model"],)), actor=place.admin.user.id)
         environment = {"code": {"diff": {"digest": files["capture"].digest}}}
         session.run_details.put(RunDetails(run_id=finished.run_id, environment=environment))
     version = commit(place, project, files["artifact"])
@@ -278,3 +280,23 @@ def test_over_http_a_collection_answers_what_it_did(world: Any) -> None:
     answer = world.client.post("/api/v1/gc", json={"dry_run": True, "grace_hours": 1.5}, headers=headers)
     assert answer.status_code == 200
     assert answer.json()["grace_hours"] == 1.5
+
+
+def test_environments_that_no_replica_uses_go_after_the_grace(world: Any) -> None:
+    kept = world.platform.environments
+    old, young, used = (kept / (digit * 32) for digit in "abc")
+    for place in (old, young, used):
+        place.mkdir(parents=True)
+        (place / "package.py").write_bytes(b"x" * 1000)
+        place.with_suffix(".used").touch()
+    long_ago = time.time() - 48 * 3600
+    for place in (old, used):
+        os.utime(place.with_suffix(".used"), (long_ago, long_ago))
+    with used.with_suffix(".used").open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        headers = world.headers(world.admin_token)
+        for dry_run in (True, False):
+            answer = world.client.post("/api/v1/gc", json={"dry_run": dry_run}, headers=headers).json()
+            assert (answer["environments"], answer["environment_bytes"]) == (1, 1000)
+            assert old.exists() is dry_run
+    assert sorted(path.name for path in kept.iterdir() if path.is_dir()) == [young.name, used.name]

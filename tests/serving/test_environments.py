@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from headway.errors import ModelLoadError
-from headway.serving import environments
-from headway.serving.environments import BEHIND, environment_digest, environment_for, environments_directory
+from headway.serving import environment_store, environments
+from headway.serving.environments import BEHIND, environment_digest, environment_for, environments_directory, keep_count
 from headway.serving.index_settings import pip_settings, uv_settings
+from headway.testing.faults import until
 
 NAME = "headway_test_package"
 BUILD = """
@@ -143,7 +147,9 @@ def test_two_replicas_that_start_at_once_build_it_once(model, home):
         said = list(pool.map(lambda process: process.communicate("go\n", timeout=120), started))
     assert len({out for out, _ in said}) == 1
     assert sum("Building the model's environment" in error for _, error in said) == 1, said
-    assert [path.name for path in home.iterdir() if not path.name.endswith(".lock")] == [environment_digest(model)]
+    assert [path.name for path in home.iterdir() if path.suffix not in (".lock", ".used")] == [
+        environment_digest(model)
+    ]
 
 
 def test_what_a_killed_build_left_is_cleared_and_an_environment_without_its_python_is_built_again(model, home):
@@ -161,7 +167,7 @@ def test_a_build_that_fails_says_uvs_own_words_and_leaves_nothing(model, home):
     with pytest.raises(ModelLoadError, match=r"could not be built\. uv says: .*headway-no-such-package") as caught:
         environment_for(model)
     assert "\n" not in str(caught.value)
-    assert [path for path in home.iterdir() if not path.name.endswith(".lock")] == []
+    assert [path for path in home.iterdir() if path.suffix not in (".lock", ".used")] == []
 
 
 def test_a_server_without_uv_says_so(model, monkeypatch):
@@ -263,3 +269,142 @@ def test_waiting_for_another_build_is_said(model, home, capfd):
     _, rest = waiting.communicate(timeout=120)
     assert waiting.returncode == 0
     assert "The model's environment is built." in rest
+
+
+USE = """
+import sys
+from pathlib import Path
+from headway.serving.environments import environment_for
+print(environment_for(Path(sys.argv[1])), flush=True)
+sys.stdin.readline()
+"""
+EXEC = """
+import os, sys
+from pathlib import Path
+from headway.serving.environments import environment_for
+place = environment_for(Path(sys.argv[1]))
+wait = f"import sys; print({str(place)!r}, flush=True); sys.stdin.readline()"
+os.execv(place / "bin" / "python", ["python", "-c", wait])
+"""
+
+
+@pytest.fixture
+def user():
+    """Starts processes that use a model's environment until they are told to end; each with the place that it uses."""
+    started = []
+
+    def use(model, code=USE, **variables):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(model)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **variables},
+        )
+        started.append(process)
+        return process, Path(process.stdout.readline().strip())
+
+    yield use
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def end(process):
+    process.communicate("\n", timeout=60)
+
+
+def another(model, number):
+    """The same model with other requirements, and so an environment of its own."""
+    copy = model.with_name(f"model-{number}")
+    shutil.copytree(model, copy)
+    (copy / "requirements.txt").write_text(f"# {number}\n--find-links ./wheels\n{NAME}==1.0\n")
+    return copy
+
+
+def test_what_was_used_longest_ago_goes_and_what_is_used_stays(model, home, user):
+    models = [another(model, number) for number in range(4)]
+    using, used = user(models[0], EXEC)
+    places = [used]
+    for each in models[1:3]:
+        process, place = user(each)
+        end(process)
+        places.append(place)
+    for age, place in enumerate(reversed(places)):
+        os.utime(place.with_suffix(".used"), (1_000_000 - age, 1_000_000 - age))
+    process, place = user(models[3], HEADWAY_ENVIRONMENTS_KEEP="2")
+    assert [each.exists() for each in (*places, place)] == [True, False, False, True], "the oldest is in use"
+    assert {entry.name for entry in home.iterdir()} == {
+        f"{each.name}{end}" for each in (used, place) for end in ("", ".used", ".lock")
+    }
+    end(process)
+    end(using)
+    process, again = user(models[1], HEADWAY_ENVIRONMENTS_KEEP="1")
+    assert again == places[1], "it is built anew"
+    assert [each.exists() for each in (used, place, again)] == [False, False, True]
+
+
+def test_one_that_is_entered_while_it_is_looked_at_is_not_removed(model, home, user):
+    process, place = user(model)
+    assert environment_store.idle(home) == []
+    end(process)
+    [found] = environment_store.idle(home)
+    assert found.place == place
+    assert found.bytes > 0
+    process, _ = user(model)
+    assert not environment_store.remove(found), "it is in use"
+    end(process)
+    assert not environment_store.remove(found), "it was used since"
+    assert environment_store.remove(environment_store.idle(home)[0])
+    assert list(home.iterdir()) == []
+    assert not environment_store.remove(found)
+
+
+def test_who_waits_for_one_that_is_being_removed_makes_another(model, home, user):
+    process, place = user(model)
+    end(process)
+    marker = place.with_suffix(".used")
+    with marker.open("r+") as removing:
+        fcntl.flock(removing, fcntl.LOCK_EX)
+        waiting = subprocess.Popen(
+            [sys.executable, "-c", USE, str(model)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        until(lambda: blocked_on(waiting.pid), 60, "a process that waits for the lock")
+        shutil.rmtree(place)
+        marker.unlink()
+    assert waiting.stdout.readline().strip() == str(place)
+    assert (place / "bin" / "python").exists()
+    assert environment_store.idle(home) == [], "and holds the new one"
+    end(waiting)
+
+
+def blocked_on(pid):
+    """Whether a process waits for a lock of a file; Linux's list of locks marks those that wait with an arrow."""
+    return any("->" in line and f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+def test_what_a_failed_build_left_goes_with_the_next(model, home, user):
+    wrong = another(model, 7)
+    (wrong / "requirements.txt").write_text("headway-no-such-package==3.1\n")
+    failed = subprocess.run(
+        [sys.executable, "-c", USE, str(wrong)], input="", capture_output=True, text=True, check=False
+    )
+    assert failed.returncode
+    assert [path.suffix for path in sorted(home.iterdir())] == [".lock", ".used"]
+    process, place = user(model)
+    assert {path.stem for path in home.iterdir()} == {place.name}
+    end(process)
+
+
+def test_an_environment_without_a_marker_is_as_old_as_it_is(model, home, user):
+    process, place = user(model)
+    end(process)
+    place.with_suffix(".used").unlink()
+    os.utime(place, (1_000_000, 1_000_000))
+    assert [each.used_at for each in environment_store.idle(home)] == [1_000_000]
+
+
+def test_nothing_is_kept_where_nothing_was_built(tmp_path):
+    assert environment_store.idle(tmp_path / "none") == []
+    assert environment_store.prune(tmp_path / "none", 0) == []
+    assert [keep_count({"HEADWAY_ENVIRONMENTS_KEEP": said}) for said in ("3", "", "many", "-1")] == [3, 16, 16, 16]

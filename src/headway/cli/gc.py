@@ -17,7 +17,7 @@ def collect(
     ] = 24.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove stored content that nothing refers to: of deleted versions, unfinished uploads and the like."""
+    """Remove stored content that nothing refers to: of deleted versions, unfinished uploads, unused environments."""
     with connected() as client:
         report = client.gc(dry_run=dry_run, grace_hours=grace_hours)
     if as_json:
@@ -27,3 +27,6 @@ def collect(
     say(f"{report.blobs} blob(s), {size_text(report.bytes)} {word}; {report.kept} kept")
     if report.uploads:
         say(f"{report.uploads} abandoned upload(s), {size_text(report.upload_bytes)} {word}")
+    if report.environments:
+        size = size_text(report.environment_bytes)
+        say(f"{report.environments} environment(s) of models that none uses, {size} {word}")

@@ -39,10 +39,22 @@ def up(
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Listen beyond this machine: whoever has a token runs code here.")
     ] = False,
+    fetch_network: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fetch-network", help="A private network (10.0.0.0/8) that https:// inputs may be on; repeatable."
+        ),
+    ] = None,
     keep_failed_hours: Annotated[
         float | None,
         typer.Option(
             "--keep-failed-hours", min=0, help="How long workspaces of failed attempts are kept (default: 24)."
+        ),
+    ] = None,
+    keep_environments: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-environments", min=0, help="How many environments of models' own packages stay (default: 16)."
         ),
     ] = None,
     run_lost_seconds: Annotated[
@@ -65,7 +77,9 @@ def up(
         "containers": containers,
         "allowed_hosts": tuple(allowed_host) if allowed_host else None,
         "allow_remote": allow_remote or None,
+        "fetch_networks": tuple(fetch_network) if fetch_network else None,
         "keep_failed_hours": keep_failed_hours,
+        "keep_environments": keep_environments,
         "run_lost_seconds": run_lost_seconds,
     }
     _serve()({key: value for key, value in given.items() if value is not None})

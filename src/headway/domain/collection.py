@@ -27,5 +27,8 @@ class CollectionReport(Record):
     uploads: int = 0
     """Uploads that nobody went on with."""
     upload_bytes: int = 0
+    environments: int = 0
+    """Virtual environments of models that no replica used within the grace, nor uses now."""
+    environment_bytes: int = 0
     kept: int = 0
     """Blobs that stay: they are referred to, or were sent or asked for within the grace."""

@@ -181,6 +181,7 @@ def open_platform(settings: ServerSettings, url: str) -> Platform:
         keep_failed_hours=settings.keep_failed_hours,
         keep_environments=settings.keep_environments,
         run_lost_seconds=settings.run_lost_seconds,
+        fetch_networks=settings.fetch_networks,
     )
 
 

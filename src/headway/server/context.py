@@ -39,12 +39,19 @@ class Platform:
     secret_key: bytes = field(repr=False)
     database_url: str | None = field(default=None, repr=False)
     keep_failed_hours: float = 24.0
+    keep_environments: int = 16
     run_lost_seconds: float = 60.0
+    fetch_networks: tuple[str, ...] = ()
 
     @property
     def address_file(self) -> Path:
         """Where agents and the gateway read this server's present address."""
         return self.data / "server.json"
+
+    @property
+    def environments(self) -> Path:
+        """Where virtual environments of models are kept."""
+        return self.data / "environments"
 
     def attempt_secret(self, attempt_id: str) -> str:
         """The token of one attempt, derived and never stored, so that a start can be repeated after a crash."""

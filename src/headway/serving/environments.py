@@ -3,7 +3,8 @@
 The environment lies in ``$HEADWAY_ENVIRONMENTS_DIR`` (the server's, or ``~/.cache/headway/environments``) under a digest of
 what it is made of: the requirements with every file of the model that they name, the Python version, the platform, and
 the environment that Headway itself runs in, whose packages are visible behind the model's own. It is built beside its place
-and renamed there whole, under a lock, so that of several replicas that start at once one builds and the others wait.
+and renamed there whole, under a lock, so that of several replicas that start at once one builds and the others wait. Whoever
+builds one removes those that were used longest ago beyond ``$HEADWAY_ENVIRONMENTS_KEEP``, none that is in use.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headway.errors import ModelLoadError
+from headway.serving import environment_store
 from headway.serving.index_settings import uv_settings
 from headway.serving.parentage import end_with_parent
 from headway.serving.startup import complain
@@ -30,6 +32,8 @@ from headway.serving.startup import complain
 REQUIREMENTS = "requirements.txt"
 BEHIND = "zzz-headway.pth"
 """Read by Python's ``site`` last of all, so that its paths come behind the model's own packages."""
+KEPT = 16
+"""How many environments are kept unless something else is said."""
 LAST_WORDS = 12
 """Lines of uv's that an error repeats."""
 
@@ -58,6 +62,8 @@ def enter_environment(model_dir: Path, arguments: Sequence[str]) -> None:
 def environment_for(model_dir: Path) -> Path | None:
     """The environment of a model, built if it is not there; None for a model that asks for no packages.
 
+    It is in use from now on until this process has ended.
+
     Raises:
         ModelLoadError: It could not be built.
     """
@@ -65,12 +71,20 @@ def environment_for(model_dir: Path) -> Path | None:
     if not requirements.is_file() or not _asks_for_anything(requirements):
         return None
     place = environments_directory() / environment_digest(model_dir)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        environment_store.hold(place)
+    except OSError as error:
+        if not _is_whole(place):  # one that came with a machine whose disk nobody writes to
+            raise ModelLoadError(
+                f"The model's environment cannot be kept in {place.parent}: {error.strerror or error}."
+            ) from error
     if _is_whole(place):
         return place
-    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(place):
         if not _is_whole(place):
             _build(place, requirements)
+    _prune(place.parent)
     return place
 
 
@@ -80,6 +94,23 @@ def environments_directory(variables: Mapping[str, str] = os.environ) -> Path:
         return Path(said)
     cache = variables.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "headway" / "environments"
+
+
+def _prune(directory: Path) -> None:
+    """A cache that cannot be made smaller now is made smaller after the next build."""
+    try:
+        removed = environment_store.prune(directory, keep_count())
+    except OSError as error:
+        complain(f"Environments that are used no more could not be removed: {error}.")
+        return
+    if removed:
+        complain(f"Removed {len(removed)} environment(s) of models that were used longest ago.")
+
+
+def keep_count(variables: Mapping[str, str] = os.environ) -> int:
+    """How many environments are kept; those in use stay in any case."""
+    said = variables.get("HEADWAY_ENVIRONMENTS_KEEP", "")
+    return int(said) if said.isdecimal() else KEPT
 
 
 def environment_digest(model_dir: Path) -> str:

@@ -22,6 +22,8 @@ from headway.errors import ConflictError, LeaseLostError, NotFoundError
 from headway.server.actions import manifests, metrics, uploads
 from headway.server.actions.leases import Lease, leased
 from headway.server.context import Caller, Platform
+from headway.serving import environment_store
+from headway.serving.environment_store import KeptEnvironment
 from headway.storage.base import Session
 from headway.storage.series.base import EntryFilter
 
@@ -53,6 +55,7 @@ def collect(platform: Platform, caller: Caller, request: CollectionRequest) -> C
         collection = _Collection(platform, caller, lease, before, dry_run=request.dry_run)
         collection.run()
         count, size = uploads.remove_abandoned(platform, dry_run=request.dry_run)
+        environments = _remove_environments(platform, before, dry_run=request.dry_run)
         report = CollectionReport(
             dry_run=request.dry_run,
             grace_hours=request.grace_hours,
@@ -60,11 +63,19 @@ def collect(platform: Platform, caller: Caller, request: CollectionRequest) -> C
             bytes=collection.bytes,
             uploads=count,
             upload_bytes=size,
+            environments=len(environments),
+            environment_bytes=sum(each.bytes for each in environments),
             kept=collection.kept,
         )
         logger.info("garbage collection by %s: %s", caller.user.id, report)
         return report
     raise LeaseLostError("The lease was lost in between.", hint="Collect again; what was removed stays removed.")
+
+
+def _remove_environments(platform: Platform, before: datetime, *, dry_run: bool) -> list[KeptEnvironment]:
+    """Remove environments of models that nobody uses and nobody used since ``before``."""
+    found = [each for each in environment_store.idle(platform.environments) if each.used_at < before.timestamp()]
+    return found if dry_run else [each for each in found if environment_store.remove(each)]
 
 
 class _Collection:
