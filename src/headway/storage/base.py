@@ -305,6 +305,10 @@ class JobStorage(Records[Job], Protocol):
         """Jobs that were asked to run and have not ended (not CREATED, not finished), oldest first."""
         ...
 
+    def manifests(self) -> Iterator[str]:
+        """Digests of the manifests of every job's inputs, in any order, perhaps more than once, in bounded memory."""
+        ...
+
 
 class AttemptStorage(Records[Attempt], Protocol):
     def of_owner(self, kind: OwnerKind, owner_id: str) -> Sequence[Attempt]:

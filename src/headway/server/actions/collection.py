@@ -118,13 +118,17 @@ class _Collection:
                     candidates.pop(digest, None)
         for digest in self._entry_digests():
             candidates.pop(digest, None)
+        seen: set[str] = set()
         for manifest in self._manifests():
+            if manifest in seen:
+                continue
+            seen.add(manifest)
             candidates.pop(manifest, None)
             try:
                 for digest in manifests.file_digests(self._platform, manifest):
                     candidates.pop(digest, None)
             except NotFoundError:
-                logger.error("the manifest %s of an artifact version is not stored", manifest)
+                logger.error("the manifest %s of an artifact version or an input is not stored", manifest)
 
     def _entry_digests(self) -> Iterator[str]:
         """What media entries of runs name, folded into series or not yet."""
@@ -145,6 +149,13 @@ class _Collection:
                     break
 
     def _manifests(self) -> Iterator[str]:
+        """Those of artifact versions, then those of jobs: an input that was an artifact's when the job was made is found
+        with one or the other, also when the version is deleted just now."""
+        yield from self._artifact_manifests()
+        with self._platform.storage.read() as session:
+            yield from session.jobs.manifests()
+
+    def _artifact_manifests(self) -> Iterator[str]:
         after = ""
         while True:
             with self._platform.storage.read() as session:

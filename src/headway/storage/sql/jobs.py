@@ -6,13 +6,15 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from sqlalchemy import select
+
 from headway.domain.base import Page, PageRequest
 from headway.domain.jobs import FINISHED_STATES, Job, JobState
 from headway.domain.replicas import Attempt, OwnerKind, Replica
 from headway.storage.sql import tables
 from headway.storage.sql.columns import to_milliseconds
 from headway.storage.sql.records import RecordTable, among, equal
-from headway.storage.sql.references import NamesBlobs
+from headway.storage.sql.references import RECORDS_AT_ONCE, NamesBlobs
 
 UNFINISHED_STATES = [state for state in JobState if state is not JobState.CREATED and state not in FINISHED_STATES]
 
@@ -42,6 +44,15 @@ class Jobs(NamesBlobs, RecordTable[Job]):
         columns = self.table.c
         return self._all(among(columns.state, UNFINISHED_STATES), order=[columns.created_at, columns.id])
 
+    def manifests(self) -> Iterator[str]:
+        columns, after = self.table.c, ""
+        statement = select(columns.id, columns.document).order_by(columns.id).limit(RECORDS_AT_ONCE)
+        while rows := self._transaction.rows(statement.where(columns.id > after)):
+            for row in rows:
+                if '"manifest":"' in row.document:
+                    yield from _manifests(Job.model_validate_json(row.document))
+            after = rows[-1].id
+
     def _columns(self, record: Job) -> dict[str, Any]:
         return {
             "project_id": record.project_id,
@@ -49,6 +60,11 @@ class Jobs(NamesBlobs, RecordTable[Job]):
             "state": record.state.value,
             "created_at": to_milliseconds(record.created_at),
         }
+
+
+def _manifests(job: Job) -> Iterator[str]:
+    inputs = [*job.spec.inputs.values(), *([job.spec.init_model] if job.spec.init_model else ())]
+    yield from (given.manifest for given in inputs if given.manifest is not None)
 
 
 class Attempts(RecordTable[Attempt]):

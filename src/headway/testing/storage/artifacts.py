@@ -8,6 +8,7 @@ import pytest
 
 from headway.domain.base import PageRequest
 from headway.domain.files import FileEntry
+from headway.domain.jobs import JobInput
 from headway.domain.lineage import NodeKind, Relation
 from headway.domain.workspaces import FilesWorkspace
 from headway.errors import ConflictError
@@ -200,6 +201,20 @@ class BlobIndexContract(StorageFixtures):
             found = {digest for noun in session.holders_of_blobs() for digest in noun.referenced_digests()}
         wanted = {digest_of(b"workspace"), digest_of(b"output")} | {digest_of(b"model %d" % n) for n in range(120)}
         assert wanted <= found
+
+    def test_jobs_say_which_manifests_their_inputs_have_and_nothing_else_of_that_name(self, storage: Storage) -> None:
+        with storage.write() as session:
+            session.jobs.add(make.make_job(spec=make.make_job_spec(parameters={"manifest": digest_of(b"no manifest")})))
+            for number in range(60):
+                given = JobInput(source="artifact:a", manifest=digest_of(b"input %d" % number))
+                model = JobInput(source="models:/m/1", manifest=digest_of(b"model"))
+                spec = make.make_job_spec(
+                    inputs={"train": given, "web": JobInput(source="https://x")}, init_model=model
+                )
+                session.jobs.add(make.make_job(spec=spec))
+        with storage.read() as session:
+            found = set(session.jobs.manifests())
+        assert found == {digest_of(b"model")} | {digest_of(b"input %d" % number) for number in range(60)}
 
     def test_what_is_held_for_a_commit_survives_a_drop_that_waits_for_it(self, storage: Storage, peer: Storage) -> None:
         digest = digest_of(b"x")
