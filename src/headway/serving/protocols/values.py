@@ -333,9 +333,10 @@ def name_fault(what: str, found: Iterable[str], wanted: Iterable[str]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    listed = [repr(str(name)[:100]) for name in names]
+    listed = list(names)
     more = len(listed) - MANY_NAMES
-    return ", ".join(listed[:MANY_NAMES]) + (f" and {more} more" if more > 0 else "")
+    told = ", ".join(repr(str(name)[:100]) for name in listed[:MANY_NAMES])
+    return told + (f" and {more} more" if more > 0 else "")
 
 
 _last: list[Reader] = []
