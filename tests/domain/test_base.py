@@ -14,7 +14,6 @@ from headway.domain.jobs import FINISHED_STATES, JOB_MOVES, JobCreate, JobState
 from headway.domain.projects import Project
 from headway.domain.runs import RunCreate
 from headway.errors import InvalidRequestError
-from headway.server.actions.lookup import parse_reference
 
 
 def project(name: str) -> Project:
@@ -104,19 +103,3 @@ def test_the_digest_of_a_manifest_depends_on_names_and_contents_and_not_on_order
     one, two = entry("a"), entry("b", "b" * 64)
     assert manifest_digest([one, two]) == manifest_digest([two, one])
     assert len({manifest_digest(found) for found in ([one], [two], [one, two], [entry("a", "b" * 64)])}) == 4
-
-
-@pytest.mark.parametrize(
-    ("text", "meaning"),
-    [
-        ("digits", ("digits", None, None)),
-        ("digits:v3", ("digits", 3, None)),
-        ("digits:latest", ("digits", None, None)),
-        ("models:/digits/3", ("digits", 3, None)),
-        ("models:/digits/latest", ("digits", None, None)),
-        ("models:/digits@champion", ("digits", None, "champion")),
-        ("digits@champion", ("digits", None, "champion")),
-    ],
-)
-def test_every_form_of_a_model_reference(text: str, meaning: tuple[str, int | None, str | None]) -> None:
-    assert parse_reference(text) == meaning

@@ -22,8 +22,9 @@ from headway.domain.projects import Project
 from headway.domain.replicas import OwnerKind, Replica
 from headway.domain.uploads import UploadCreate
 from headway.domain.users import Member, Role, Token, TokenKind, User, new_token_secret, token_digest
-from headway.server.actions import blobs, commits, deployments, jobs, models, uploads, users
+from headway.server.actions import blobs, commits, deployments, jobs, uploads, users
 from headway.server.actions.attempts import add_attempt
+from headway.server.actions.registration import VersionDraft, add_version
 from headway.server.app import Server, create_app
 from headway.server.context import Caller
 from headway.server.settings import ServerSettings
@@ -179,9 +180,8 @@ class World:
     def version(self, project: Project, name: str | None = None) -> ModelVersion:
         entry = self.blob(project)
         with self.platform.storage.write() as session:
-            return models.add_version(
-                session, project_id=project.id, name=name or new_id("model"), files=[entry], actor=self.admin.user.id
-            )
+            draft = VersionDraft(files=(entry,))
+            return add_version(session, project.id, name or new_id("model"), draft, actor=self.admin.user.id)
 
     def deployment(self, project: Project) -> Deployment:
         version = self.version(project)

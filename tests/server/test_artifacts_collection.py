@@ -20,8 +20,9 @@ from headway.domain.files import FileEntry
 from headway.domain.jobs import JobState
 from headway.domain.runs import RunDetails
 from headway.errors import ConflictError, InvalidRequestError
-from headway.server.actions import artifacts, blobs, collection, commits, models
+from headway.server.actions import artifacts, blobs, collection, commits
 from headway.server.actions.leases import leased
+from headway.server.actions.registration import VersionDraft, add_version
 from headway.storage.blobs.filesystem import FileBlobs
 from headway.testing.factories import digest_of
 

@@ -9,7 +9,7 @@ import pytest
 from headway.domain.base import new_id
 from headway.domain.lineage import NodeKind, Relation
 from headway.domain.users import Role
-from headway.server.actions import models
+from headway.server.actions.registration import VersionDraft, add_version
 from headway.testing.factories import make_link
 
 API = "/api/v1"
@@ -26,9 +26,9 @@ class Line:
         self.link(self.other.run_id, self.data.id, Relation.INPUT, label="data:v1")
         self.report = world.artifact(self.project, name="report", run=self.job.run_id)
         entry = world.blob(self.project)
-        fields = {"project_id": self.project.id, "actor": world.admin.user.id, "files": [entry]}
+        draft = VersionDraft(files=(entry,), run_id=self.job.run_id)
         with world.platform.storage.write() as session:
-            self.model = models.add_version(session, name=new_id("m"), run_id=self.job.run_id, **fields)
+            self.model = add_version(session, self.project.id, new_id("m"), draft, actor=world.admin.user.id)
         body = {"project": self.project.id, "name": new_id("dep"), "model": self.model.id, "start": False}
         self.deployment = world.client.post(
             f"{API}/deployments", json=body, headers=world.headers(world.admin_token)

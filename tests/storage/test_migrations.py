@@ -26,7 +26,7 @@ from headway.errors import ConfigurationError
 from headway.storage import open_storage
 from headway.storage.sql import migrations
 from headway.storage.sql.tables import metadata
-from headway.testing.factories import make_deployment, make_project, make_run
+from headway.testing.factories import make_deployment, make_model, make_model_version, make_project, make_run
 from headway.testing.factories import moment as make_moment
 from headway.testing.storage.fixtures import in_threads
 
@@ -195,4 +195,27 @@ def test_deployments_of_an_older_schema_have_their_first_revision(url: str) -> N
         assert (first.number, first.state, first.spec) == (1, RevisionState.LIVE, kept.spec)
         assert (first.live_at, first.created_by) == (kept.created_at, kept.created_by)
         assert session.revisions.pending() == []
+    storage.close()
+
+
+def test_aliases_and_labels_of_an_older_schema_are_found(url: str) -> None:
+    """Version 0006 had them in the documents alone."""
+    upgrade_to(url, "0006")
+    model = make_model(aliases={"champion": 1})
+    version = make_model_version(model_id=model.id, labels={"stage": "production"})
+    engine = engine_of(url)
+    with engine.begin() as connection:
+        values = {"id": model.id, "project": model.project_id, "name": model.name, "document": model.model_dump_json()}
+        connection.execute(text("INSERT INTO models VALUES (:id, :project, :name, 5, :document)"), values)
+        columns = "id, project_id, model_id, version, created_at, document"
+        connection.execute(
+            text(f"INSERT INTO model_versions ({columns}) VALUES (:id, :project, :model, 1, 5, :document)"),
+            {"id": version.id, "project": "p", "model": model.id, "document": version.model_dump_json()},
+        )
+    engine.dispose()
+    storage = open_storage(url)
+    with storage.read() as session:
+        for filters in ({"alias": "champion"}, {"labels": {"stage": "production"}}):
+            assert session.model_versions.list(PageRequest(), **filters).items == (version,)
+        assert session.model_versions.list(PageRequest(), labels={"stage": "champion"}).items == ()
     storage.close()

@@ -28,6 +28,8 @@ class Relation(str, Enum):
     """job → run"""
     SERVES = "serves"
     """model version → deployment"""
+    COPIED = "copied"
+    """artifact version → model version that was made of its files"""
 
 
 class Direction(str, Enum):
@@ -64,7 +66,9 @@ class Lineage(Record):
 
 
 class Link(Record):
-    """One stored edge between a run and what it used or made. ``kind`` and ``other_id`` say what the other end is."""
+    """One stored edge between a run and what it used or made. ``kind`` and ``other_id`` say what the other end is. Where
+    the relation is ``copied``, ``run_id`` is that of the model version.
+    """
 
     project_id: str
     run_id: str

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from headway.domain.base import Description, Labels, Name, Record, Request, Slug, Timestamp
+from headway.domain.base import Description, LabelName, Labels, LabelText, Name, Record, Request, Slug, Timestamp
 from headway.domain.files import FileEntry
+from headway.domain.redaction import redact_url
 from headway.domain.runtimes import RUNTIME_FILES, SERVED_RUNTIMES, detect_runtime
 
 
@@ -21,6 +23,9 @@ def check_version_name(name: str) -> str:
         raise ValueError(f"{name!r} cannot be a version's name: it means a number or the newest")
     return name
 
+
+MAX_METRICS = 1000
+MAX_PARAMETERS_BYTES = 64 * 1024
 
 VersionName = Annotated[
     str,
@@ -66,10 +71,24 @@ class ModelSignature(Record):
     """A few rows of input, as JSON."""
 
 
-class GitInfo(Record):
-    """Where the code of a model's maker lies. A URL never holds credentials."""
+def _without_credentials(url: str) -> str:
+    """``ssh://git@host/…`` keeps its user, who is no secret there."""
+    plain = redact_url(url)
+    match = _SSH_USER.match(url)
+    return plain if match is None else f"{match[1]}{match[2]}@{plain.removeprefix(match[1])}"
 
-    url: str | None = None
+
+_SSH_USER = re.compile(r"((?:git\+)?ssh://)([A-Za-z0-9_.-]+)(?::[^@/]*)?@")
+
+
+class GitInfo(Record):
+    """Where the code of a model's maker lies. Credentials in the URL are left out, wherever it comes from.
+
+    >>> GitInfo(url="https://me:hunter2@example.org/team/code.git").url
+    'https://example.org/team/code.git'
+    """
+
+    url: Annotated[str, Field(max_length=8192), AfterValidator(_without_credentials)] | None = None
     commit: str | None = None
     branch: str | None = None
     dirty: bool | None = None
@@ -116,9 +135,10 @@ class ModelVersion(Record):
     signature: ModelSignature | None = None
     git: GitInfo | None = None
     parameters: dict[str, Any] = {}
-    """Of the run that made it, as they were then."""
+    """Of the run that made it, as they were then; at most :data:`MAX_PARAMETERS_BYTES` of them as JSON."""
     metrics: dict[str, float | int | str] = {}
-    """The last values of that run's series, as they were then; NaN and infinities are texts."""
+    """The last values of that run's series, as they were then, of the first :data:`MAX_METRICS` by key; NaN and infinities
+    are texts."""
     labels: dict[str, str] = {}
     description: str = ""
     created_at: Timestamp
@@ -159,7 +179,7 @@ class ModelVersionUpdate(Request):
     """Other labels or words for a version; what is not given stays. A label that is None is removed."""
 
     description: Description | None = None
-    labels: dict[str, str | None] = Field(default={}, max_length=256)
+    labels: dict[LabelName, LabelText | None] = Field(default={}, max_length=256)
 
 
 class AliasSet(Request):

@@ -22,6 +22,7 @@ from headway.domain.base import Description, Name, now
 from headway.domain.facts import ArtifactMark, FactType, PlacedFact, RunFacts, fold_facts
 from headway.domain.folders import FolderPath
 from headway.domain.lineage import Link, NodeKind, Relation
+from headway.domain.model_references import parse_reference
 from headway.domain.models import ModelVersion
 from headway.domain.runs import FACTS, Run, RunDetails, RunLabels, RunState, Stream
 from headway.errors import NotFoundError, RequestError
@@ -29,7 +30,6 @@ from headway.journal.codec import FrameDecoder
 from headway.journal.frames import KIND_FACT, Frame
 from headway.server.actions import artifacts, folders
 from headway.server.actions.heartbeats import total_health
-from headway.server.actions.lookup import parse_reference
 from headway.server.actions.recording import record
 from headway.server.actions.runs import given, plain_config
 from headway.server.context import Platform
@@ -354,18 +354,22 @@ class _Application:
     def _named_model_version(self, run: Run, reference: str) -> ModelVersion | None:
         """What a reference such as ``models:/digits/3`` means; an alias that moves later leaves the run as it is."""
         try:
-            name, number, alias = parse_reference(reference)
+            wanted = parse_reference(reference)
         except RequestError:
             return None
-        model = self._session.models.by_name(run.project_id, name)
+        model = self._session.models.by_name(run.project_id, wanted.model)
         if model is None:
             return None
-        if number is None:
-            for link in self._session.links.of_run(run.id):
-                if link.kind is NodeKind.MODEL_VERSION and link.label.rpartition(":")[0] == name:
-                    return self._session.model_versions.find(link.other_id)
-            number = model.latest_version if alias is None else model.aliases.get(alias)
-        return None if number is None else self._session.model_versions.by_number(model.id, number)
+        versions = self._session.model_versions
+        if wanted.version_name is not None:
+            return versions.by_version_name(model.id, wanted.version_name)
+        if wanted.number is not None:
+            return versions.by_number(model.id, wanted.number)
+        for link in self._session.links.of_run(run.id):
+            if link.kind is NodeKind.MODEL_VERSION and link.label.rpartition(":")[0] == model.name:
+                return versions.find(link.other_id)
+        number = model.latest_version if wanted.alias is None else model.aliases.get(wanted.alias)
+        return None if number is None else versions.by_number(model.id, number)
 
     def _artifact(self, run: Run, mark: ArtifactMark) -> tuple[NodeKind, str, str] | None:
         session = self._session

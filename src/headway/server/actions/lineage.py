@@ -163,6 +163,8 @@ class _Graph:
             yield NodeKind.ARTIFACT_VERSION, made.id, Relation.OUTPUT, ""
         for model in every(self.session.model_versions.list, run_id=found.node.id):
             yield NodeKind.MODEL_VERSION, model.id, Relation.OUTPUT, ""
+        for link in self._links_to(found.node.id, Relation.INPUT):
+            yield NodeKind.RUN, link.run_id, Relation.INPUT, ""
 
     def _below_job(self, found: _Found) -> Iterator[_Step]:
         if found.record is not None:
@@ -170,6 +172,8 @@ class _Graph:
 
     def _above_model(self, found: _Found) -> Iterator[_Step]:
         yield from self._above_other(found)
+        for link in self._links(found.node.id, Relation.COPIED):
+            yield link.kind, link.other_id, Relation.COPIED, link.label
 
     def _below_model(self, found: _Found) -> Iterator[_Step]:
         yield from self._below_other(found)
@@ -189,6 +193,8 @@ class _Graph:
             yield NodeKind.RUN, made_by, Relation.OUTPUT, ""
 
     def _below_other(self, found: _Found) -> Iterator[_Step]:
+        for link in self._links_to(found.node.id, Relation.COPIED):
+            yield NodeKind.MODEL_VERSION, link.run_id, Relation.COPIED, ""
         for link in self._links_to(found.node.id, Relation.INPUT):
             yield NodeKind.RUN, link.run_id, Relation.INPUT, ""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
-from headway.domain.base import Page, did_you_mean
+from headway.domain.base import Page, PageRequest, did_you_mean
 from headway.domain.deployments import Deployment
 from headway.domain.jobs import Job
+from headway.domain.model_references import SCHEME, VersionReference, parse_reference
 from headway.domain.models import Model, ModelVersion
 from headway.domain.projects import Project
 from headway.domain.runs import Run
@@ -101,52 +102,85 @@ def find_deployment(
 
 
 def resolve_version(session: Session, caller: Caller, reference: str, project_id: str) -> ModelVersion:
-    """The version that a reference means: a version id, ``models:/name/3``, ``models:/name@alias``, ``name:v3``,
-    ``name@alias`` or a bare name (its newest)."""
+    """The version that a reference means: its id, or one of the forms of :mod:`headway.domain.model_references`.
+
+    Raises:
+        InvalidRequestError: It is none of these forms.
+        NotFoundError: There is no such model, version or alias, with a suggestion.
+    """
     found = session.model_versions.find(reference)
     if found is not None and caller.may(Permission.READ, found.project_id):
         return found
-    name, number, alias = parse_reference(reference)
-    model = session.models.by_name(project_id, name)
-    if model is None:
-        names = (m.name for m in every(session.models.list, project_ids=[project_id]))
-        hint = did_you_mean(name, names) or "List models with `headway model list`."
-        raise NotFoundError(f"There is no model {reference!r} in this project.", hint=hint)
-    if alias is not None:
-        if alias not in model.aliases:
-            hint = did_you_mean(alias, model.aliases) or f"Its aliases: {', '.join(sorted(model.aliases)) or 'none'}."
-            raise NotFoundError(f"The model {name!r} has no alias {alias!r}.", hint=hint)
-        number = model.aliases[alias]
-    number = number or model.latest_version
-    version = session.model_versions.by_number(model.id, number)
+    model, wanted = _read(session, reference, project_id)
+    if wanted.alias is not None:
+        number = model.aliases.get(wanted.alias)
+        if number is None:
+            raise _unknown_alias(model, wanted.alias)
+        wanted = VersionReference(model.name, number=number)
+    if wanted.version_name is not None:
+        version = session.model_versions.by_version_name(model.id, wanted.version_name)
+        if version is not None:
+            return version
+        other = session.models.by_name(project_id, reference.removeprefix(SCHEME))
+        if other is None:
+            raise _unknown_version_name(session, model, wanted.version_name)
+        return _newest(session, other)
+    if wanted.newest:
+        return _newest(session, model)
+    assert wanted.number is not None
+    version = session.model_versions.by_number(model.id, wanted.number)
     if version is None:
-        raise NotFoundError(
-            f"The model {name!r} has no version {number}.", hint=f"Its newest is {model.latest_version}."
-        )
+        hint = f"Its newest is {model.latest_version}."
+        raise NotFoundError(f"The model {model.name!r} has no version {wanted.number}.", hint=hint)
     return version
 
 
-def parse_reference(reference: str) -> tuple[str, int | None, str | None]:
-    """Name, version number and alias of a model reference; at most one of the last two is given.
+def _read(session: Session, reference: str, project_id: str) -> tuple[Model, VersionReference]:
+    """The model that exists, by the first reading of a reference or, for a name that looks like one, as a bare name."""
+    whole = reference.removeprefix(SCHEME)
+    problem = None
+    try:
+        wanted = parse_reference(reference)
+    except InvalidRequestError as error:
+        problem, wanted = error, VersionReference(whole)
+    model = session.models.by_name(project_id, wanted.model)
+    if model is None and wanted.model != whole:
+        model, wanted = session.models.by_name(project_id, whole), VersionReference(whole)
+    if model is not None:
+        return model, wanted
+    if problem is not None:
+        raise problem
+    names = [m.name for m in every(session.models.list, project_ids=[project_id])]
+    hint = did_you_mean(parse_reference(reference).model, names) or "List models with `headway model list`."
+    raise NotFoundError(f"There is no model {reference!r} in this project.", hint=hint)
 
-    >>> parse_reference("models:/digits/3"), parse_reference("digits@champion"), parse_reference("digits")
-    (('digits', 3, None), ('digits', None, 'champion'), ('digits', None, None))
-    """
-    plain = reference.removeprefix("models:/")
-    name, at, alias = plain.rpartition("@")
-    if at:
-        return name, None, alias
-    separator = "/" if reference.startswith("models:/") else ":"
-    name, found, number = plain.rpartition(separator)
-    if not found or number in ("latest", ""):
-        return (name or plain) if found else plain, None, None
-    digits = number.removeprefix("v")
-    if not digits.isdecimal() or len(digits) > 9:
-        raise InvalidRequestError(
-            f"{reference!r} does not name a model version.",
-            hint="Use models:/name/3, models:/name@alias, name:v3 or a bare name.",
-        )
-    return name, int(digits), None
+
+def _newest(session: Session, model: Model) -> ModelVersion:
+    """The last version that was made and not deleted."""
+    version = session.model_versions.by_number(model.id, model.latest_version)
+    if version is not None:
+        return version
+    newest = session.model_versions.list(PageRequest(limit=1), model_id=model.id).items
+    if not newest:
+        raise NotFoundError(f"The model {model.name!r} has no version.")
+    return session.model_versions.get(newest[0].id)
+
+
+def _unknown_alias(model: Model, alias: str) -> NotFoundError:
+    hint = did_you_mean(alias, model.aliases) or f"Its aliases: {', '.join(sorted(model.aliases)) or 'none'}."
+    return NotFoundError(f"The model {model.name!r} has no alias {alias!r}.", hint=hint)
+
+
+def _unknown_version_name(session: Session, model: Model, name: str) -> NotFoundError:
+    if name in model.aliases:
+        hint: str | None = f"That is an alias: write {model.name}@{name}."
+    else:
+        recent = session.model_versions.list(PageRequest(limit=1000), model_id=model.id).items
+        hint = did_you_mean(name, [version.version_name for version in recent if version.version_name])
+    return NotFoundError(
+        f"The model {model.name!r} has no version named {name!r}.",
+        hint=hint or f"List its versions with `headway model show {model.name}`.",
+    )
 
 
 def _within(session: Session, caller: Caller, project: str | None) -> Collection[str] | None:

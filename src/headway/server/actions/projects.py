@@ -10,7 +10,7 @@ from headway.domain.jobs import JobState
 from headway.domain.projects import Project, ProjectCreate, ProjectUpdate
 from headway.domain.users import Member, Permission, Role
 from headway.errors import ConflictError, PermissionDeniedError
-from headway.server.actions import artifacts, jobs, runs
+from headway.server.actions import artifacts, jobs, models, runs
 from headway.server.actions.lookup import find_project, find_user
 from headway.server.actions.paging import every
 from headway.server.actions.recording import record
@@ -90,7 +90,7 @@ def delete(platform: Platform, caller: Caller, reference: str) -> None:
         for job in list(every(session.jobs.list, project_ids=ids)):
             jobs.erase(session, job)
         for version in list(every(session.model_versions.list, project_ids=ids)):
-            session.model_versions.delete(version.id)
+            models.erase_version(session, version)
         for model in list(every(session.models.list, project_ids=ids)):
             session.models.delete(model.id)
         for run_id in tracked:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from headway.domain.runs import METRICS, SYSTEM, Stream
 from headway.errors import HeadwayError
+from headway.server.actions import version_facts
 from headway.server.context import Platform
 from headway.server.folding.child import FoldingChild
 from headway.server.folding.messages import FoldResult, Setup
@@ -156,6 +157,7 @@ class FoldingWorker:
                 summaries = self._child.summaries(run_id, streams).summaries if streams else ()
                 with self._platform.storage.write() as session:
                     session.run_metrics.put(run_id, summaries)
+                version_facts.refresh(self._platform, run_id)
             except HeadwayError:
                 self._changed.add(run_id)
                 raise

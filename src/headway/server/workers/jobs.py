@@ -13,7 +13,7 @@ from headway.domain.jobs import Failure, Job, JobState
 from headway.domain.replicas import Attempt, OwnerKind, Replica, ReplicaSpec
 from headway.engines.base import AgentObservation
 from headway.errors import HeadwayError, NotFoundError
-from headway.server.actions import blobs, capacity, models
+from headway.server.actions import capacity, job_inputs, registration
 from headway.server.actions.attempts import add_attempt, base_spec, end_attempt, locked_replicas, with_gpus
 from headway.server.actions.jobs import SECRET_PREFIX, WORKSPACE_PASSWORD, WORKSPACE_USER, job_need, move
 from headway.server.actions.recording import record
@@ -25,6 +25,7 @@ from headway.storage.base import Session
 
 logger = logging.getLogger("headway.workers.jobs")
 
+GIB = 1 << 30
 PLACED_STATES = (
     JobState.PROVISIONING,
     JobState.PROVISIONED,
@@ -221,7 +222,7 @@ def _collect(session: Session, job: Job, replicas: Sequence[Replica], *, succeed
     """Outputs of all replicas and, if all went well, the model. The lowest rank's file wins where paths collide."""
     model_files = merge_files([replica.model_files for replica in replicas])
     outputs = merge_files([replica.output_files for replica in replicas])
-    if not succeeded:
+    if not (succeeded and job.spec.register_model):
         kept = [entry.model_copy(update={"path": f"model/{entry.path}"}) for entry in model_files]
         return job.evolve(outputs=merge_files([outputs, kept]))
     job = job.evolve(outputs=outputs)
@@ -231,17 +232,16 @@ def _collect(session: Session, job: Job, replicas: Sequence[Replica], *, succeed
 def _register(session: Session, job: Job, files: tuple[FileEntry, ...]) -> Job:
     """The job's model as a version; a registration that fails is an event and does not fail the job."""
     try:
-        blobs.check_held(session, job.project_id, files)
-        version = models.add_version(
+        version = registration.add_left_by_job(
             session,
+            files,
             project_id=job.project_id,
             name=job.spec.model_name or job.name,
-            files=files,
+            run_id=job.run_id,
+            job_id=job.id,
             actor=job.created_by,
             model_type=job.spec.model_type,
             model_path=job.spec.model_path,
-            run_id=job.run_id,
-            job_id=job.id,
         )
     except HeadwayError as error:
         record(session, "job.model_registration_failed", job.id, project_id=job.project_id, message=str(error))
@@ -269,7 +269,10 @@ def _job_spec(
     platform: Platform, job: Job, attempt: Attempt, replica: Replica, world_size: int, secrets: dict[str, str]
 ) -> ReplicaSpec:
     role = job.spec.roles[replica.role]
-    base = base_spec(platform, attempt, replica, job.name, world_size, role.command)
+    command = job_inputs.command_of(role.command, job.spec, secrets)
+    base = base_spec(platform, attempt, replica, job.name, world_size, command)
+    inputs, init_model = job_inputs.files_of(job.spec, secrets)
+    limit = job.spec.workspace_gib
     return base.evolve(
         environment=with_gpus(platform, attempt, replica, {**job.spec.environment, **role.environment}),
         secrets={k.removeprefix(SECRET_PREFIX): v for k, v in secrets.items() if k.startswith(SECRET_PREFIX)},
@@ -278,6 +281,12 @@ def _job_spec(
         workspace_password=secrets.get(WORKSPACE_PASSWORD),
         working_directory=job.spec.working_directory,
         model_path=job.spec.model_path,
+        inputs=inputs,
+        init_model=init_model,
+        fetch_networks=platform.fetch_networks,
+        parameters=job_inputs.parameters_of(job.spec, secrets),
+        parameter_variables=job.spec.parameter_variables,
+        workspace_bytes=None if limit is None else int(limit * GIB),
         max_runtime=job.spec.max_runtime,
         grace_seconds=job.spec.grace_seconds,
     )

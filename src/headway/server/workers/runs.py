@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from headway.domain.runs import FACTS
-from headway.server.actions import facts, heartbeats, runs
+from headway.server.actions import facts, heartbeats, runs, version_facts
 from headway.server.context import Platform
 from headway.server.workers.reconciler import Pacer
 
@@ -49,6 +49,7 @@ class RunWorker:
         """One run's trouble must not keep the others waiting."""
         try:
             facts.fold(self._platform, self._reader, run_id)
+            version_facts.refresh(self._platform, run_id)
             self._failed.discard(run_id)
         except Exception:
             logger.exception("run %s: its facts could not be taken in; it is tried again", run_id)

@@ -252,6 +252,27 @@ model_versions = Table(
     Index("model_versions_run", "run_id"),
 )
 
+model_aliases = Table(
+    "model_aliases",
+    metadata,
+    _text("model_id"),
+    _text("alias"),
+    _number("version"),
+    PrimaryKeyConstraint("model_id", "alias", name="model_aliases_key"),
+    Index("model_aliases_alias", "alias"),
+)
+
+model_version_labels = Table(
+    "model_version_labels",
+    metadata,
+    _text("version_id"),
+    _text("key"),
+    _text("value"),
+    PrimaryKeyConstraint("version_id", "key", name="model_version_labels_key"),
+    Index("model_version_labels_value", "key", "version_id"),
+)
+"""A label's value may be too long for an index."""
+
 deployments = Table(
     "deployments",
     metadata,
