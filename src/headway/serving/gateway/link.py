@@ -33,6 +33,11 @@ class Link:
         """When a channel may be asked for, on the monotonic clock."""
         self._closed = False
 
+    @property
+    def has_channel(self) -> bool:
+        """Whether there is a channel now."""
+        return self._channel is not None
+
     def send(self, message: bytes, waiter: Waiter, now: float) -> None:
         """Send one request; ``waiter`` hears of its answer or end. ``now`` is the monotonic clock."""
         channel = self._channel
