@@ -86,10 +86,11 @@ test-torch: $(TORCH_READY)
 
 # Nothing is run where no test is marked: a runner that closes on no test looks like a suite that was not there.
 test-system: $(READY)
-	@set -e; if [ -n "$(strip $(SYSTEM_PACKAGES))" ]; then \
-	  if [ "$$(id -u)" = 0 ]; then \
-	    apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(SYSTEM_PACKAGES); \
-	  else echo "Not root: nothing is installed. The tests need: $(strip $(SYSTEM_PACKAGES))"; fi; fi
+	@set -e; missing=""; for package in $(SYSTEM_PACKAGES); do \
+	    dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	  if [ -n "$$missing" ]; then if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+	  else echo "Not root: nothing is installed. The tests need:$$missing"; fi; fi
 	@if grep -rqE "mark\.system\b" tests; then $(BIN)/python -m pytest -p no:cacheprovider -q -m system $(ARGS); \
 	  else echo "No test needs Debian packages yet: none is marked 'system'."; fi
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import subprocess
 
 import numpy as np
@@ -298,7 +297,7 @@ def test_one_connection_speaks_every_protocol_in_turn(digits, images):
 # curl
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.system
 def test_curl_as_the_documents_call_it(graph, echo):
     def curl(*arguments):
         done = subprocess.run(
