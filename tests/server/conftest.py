@@ -18,11 +18,12 @@ from headway.domain.deployments import Deployment, DeploymentCreate
 from headway.domain.files import FileEntry
 from headway.domain.jobs import Job, JobCreate
 from headway.domain.models import ModelVersion
+from headway.domain.objects import ObjectPut, StoredObject
 from headway.domain.projects import Project
 from headway.domain.replicas import OwnerKind, Replica
 from headway.domain.uploads import UploadCreate
 from headway.domain.users import Member, Role, Token, TokenKind, User, new_token_secret, token_digest
-from headway.server.actions import blobs, commits, deployments, jobs, uploads, users
+from headway.server.actions import blobs, commits, deployments, jobs, objects, uploads, users
 from headway.server.actions.attempts import add_attempt
 from headway.server.actions.registration import VersionDraft, add_version
 from headway.server.app import Server, create_app
@@ -150,6 +151,12 @@ class World:
         digest = hashlib.sha256(data).hexdigest()
         blobs.put(self.platform, project.id, digest, [data])
         return FileEntry(path="predict.py", digest=digest, size=len(data))
+
+    def object(self, project: Project, key: str = "a/../b", data: bytes = PREDICT) -> StoredObject:
+        """An object in a bucket of its own."""
+        entry = self.blob(project, data)
+        wanted = ObjectPut(key=key, digest=entry.digest, size=entry.size)
+        return objects.put(self.platform, self.admin, project.id, new_id("bucket"), [wanted])[0]
 
     def manifest(self, project: Project, entries: Sequence[ArtifactEntry] | None = None) -> str:
         """The digest of a manifest that the project holds; without ``entries`` of one file."""

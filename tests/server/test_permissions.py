@@ -62,6 +62,16 @@ ROUTES: dict[tuple[str, str], str] = {
     ("PUT", "/projects/{project}/blobs/{digest}"): "write or job",
     ("GET", "/projects/{project}/blobs/{digest}"): "read or job",
     ("HEAD", "/projects/{project}/blobs/{digest}"): "read or job",
+    ("POST", "/projects/{project}/buckets"): "write or job",
+    ("GET", "/projects/{project}/buckets"): "read or job",
+    ("GET", "/projects/{project}/buckets/{bucket}"): "read or job",
+    ("DELETE", "/projects/{project}/buckets/{bucket}"): "write",
+    ("GET", "/projects/{project}/buckets/{bucket}/objects"): "read or job",
+    ("POST", "/projects/{project}/buckets/{bucket}/objects"): "write or job",
+    ("DELETE", "/projects/{project}/buckets/{bucket}/objects"): "write",
+    ("GET", "/projects/{project}/buckets/{bucket}/object"): "read or job",
+    ("HEAD", "/projects/{project}/buckets/{bucket}/object"): "read or job",
+    ("GET", "/projects/{project}/buckets/{bucket}/object/info"): "read or job",
     ("POST", "/projects/{project}/uploads"): "write or job",
     ("PUT", "/projects/{project}/uploads/{upload}/parts/{number}"): "write or job",
     ("POST", "/projects/{project}/uploads/{upload}/finish"): "write or job",
@@ -209,6 +219,7 @@ class Scene:
             "{token}": self._token,
             "{name}": self._name(path),
             "{digest}": lambda: self.world.blob(self.project).digest,
+            "{bucket}": lambda: self.world.object(self.project).bucket,
             "{job}": lambda: self.own_job.id if (verb, path) == ("GET", "/jobs/{job}") else self._job(path),
             "{run}": lambda: self._run(verb, path),
             "{kind}": lambda: "train-framework" if "catalogue" in path else "logs",
@@ -306,7 +317,7 @@ class Scene:
     def call(self, verb: str, path: str, caller: str) -> int:
         headers = self.world.headers(self.secrets.get(caller))
         url = self.url(verb, path)
-        keywords: dict[str, Any] = {"params": self._query(path), "headers": headers}
+        keywords: dict[str, Any] = {"params": self._query(verb, path), "headers": headers}
         if path.endswith("blobs/{digest}") and verb == "PUT":
             keywords["content"] = self.world.predict
             headers["Content-Type"] = "application/octet-stream"
@@ -329,7 +340,7 @@ class Scene:
         """A stream that does not end by itself is shown by its sibling that lists: both ask the same action."""
         return bool(self.world.client.get(url.removesuffix("/stream"), headers=headers).status_code == 200)
 
-    def _query(self, path: str) -> dict[str, Any]:
+    def _query(self, verb: str, path: str) -> dict[str, Any]:
         if "/streams/" in path:
             return {"offset": 0, "writer": "w"}
         if path == "/runs/{run}/metrics":
@@ -339,6 +350,8 @@ class Scene:
             return {"project": self.project.id, "ref": made(self.project).name}
         if path.endswith("/folders"):
             return {"path": self._folder()}
+        if "/{bucket}/object" in path and verb != "POST" and not (verb == "GET" and path.endswith("/objects")):
+            return {"key": "a/../b"}
         if path == "/lineage":
             return {"subject": self.own_job.id}
         return {}
@@ -346,6 +359,9 @@ class Scene:
     def _body(self, path: str) -> dict[str, Any] | None:
         if path.endswith("/blobs/missing"):
             return {"digests": []}
+        if path.endswith("/buckets/{bucket}/objects"):
+            entry = self.world.blob(self.project)
+            return {"objects": [{"key": "k", "digest": entry.digest, "size": entry.size}]}
         if path == "/models":
             entry = self.world.blob(self.project).model_dump(mode="json")
             return {"project": self.project.id, "name": "m", "files": [entry]}
@@ -378,6 +394,7 @@ class Scene:
             "/runs/{run}": {"description": "new"},
             "/runs/{run}/heartbeat": {"writer": "w"},
             "/projects/{project}/folders": {"path": new_id("folder")},
+            "/projects/{project}/buckets": {"name": new_id("bucket")},
             "/replicas/{replica}/report": {"attempt_token": self._attempt_token(), "phase": "preparing"},
         }
         return bodies.get(path)

@@ -10,7 +10,7 @@ from headway.domain.jobs import JobState
 from headway.domain.projects import Project, ProjectCreate, ProjectUpdate
 from headway.domain.users import Member, Permission, Role
 from headway.errors import ConflictError, PermissionDeniedError
-from headway.server.actions import artifacts, jobs, models, runs
+from headway.server.actions import artifacts, jobs, models, runs, stores
 from headway.server.actions.lookup import find_project, find_user
 from headway.server.actions.paging import every
 from headway.server.actions.recording import record
@@ -98,6 +98,7 @@ def delete(platform: Platform, caller: Caller, reference: str) -> None:
         for folder in session.folders.of_project(project.id):
             session.folders.delete(project.id, folder.path)
         artifacts.erase_project(session, project.id)
+        stores.erase_project(session, project.id)
         for member in session.members.of_project(project.id):
             session.members.delete(project.id, member.user_id)
         session.projects.delete(project.id)
