@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         WaitTimeoutError,
         WorkspaceError,
     )
+    from headway.estimator.estimator import Estimator
     from headway.sdk.client import Client
     from headway.sdk.endpoints import Prediction
     from headway.sdk.predictor import Predictor
@@ -79,6 +80,7 @@ __all__ = [
     "Credentials",
     "Deployment",
     "DeploymentState",
+    "Estimator",
     "Event",
     "Figure",
     "File",
@@ -147,6 +149,7 @@ _HOMES = {
     "headway.domain.runs": ("Run",),
     "headway.domain.users": ("Role", "Token", "User"),
     "headway.domain.workspaces": ("Credentials", "FilesWorkspace", "GitWorkspace"),
+    "headway.estimator.estimator": ("Estimator",),
     "headway.sdk.client": ("Client",),
     "headway.sdk.endpoints": ("Prediction",),
     "headway.sdk.predictor": ("Predictor",),

@@ -202,6 +202,9 @@ class JobSpec(Request):
     """Relative: below the workspace. Absolute: an opaque name that HEADWAY_MODEL_DIR maps to a directory."""
     model_type: str | None = None
     model_name: Name | None = None
+    register_model: bool = True
+    """Whether what is left in the model directory becomes a version by itself; otherwise it is kept as outputs, below
+    ``model/``."""
     max_runtime: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds of running after which every replica is stopped and the job fails."""
     grace_seconds: float = Field(default=10.0, ge=0, le=3600)

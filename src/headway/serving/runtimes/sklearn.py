@@ -20,8 +20,8 @@ from headway.serving.runtimes.sklearn_inputs import INPUT, as_estimator_takes_it
 from headway.serving.runtimes.zips import check_archive
 
 PREFERRED_FILE = "model.skops"
-TRUSTED = ("sklearn.tree._tree.Tree",)
-"""scikit-learn's own compiled tree, which every forest is made of and skops leaves to its user to trust. Loading one calls
+TRUSTED = ("numpy.dtype", "sklearn.tree._tree.Tree")
+"""The name of a type of numbers, which what fills gaps keeps; and scikit-learn's own compiled tree, which every forest is made of and skops leaves to its user to trust. Loading one calls
 no code of the file's; a forged one could at worst crash the replica, as a predict.py beside it could."""
 
 MOST_LIKELY = frozenset(
