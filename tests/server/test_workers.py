@@ -14,6 +14,7 @@ from headway.domain.base import new_id, now
 from headway.domain.deployments import (
     Deployment,
     DeploymentCreate,
+    DeploymentRollback,
     DeploymentState,
     DeploymentUpdate,
     RevisionState,
@@ -431,3 +432,178 @@ def test_a_revision_whose_replicas_hang_is_given_up_after_a_while(scene: Scene) 
         failed = session.revisions.get(deployment.id, 2)
     assert failed.state is RevisionState.FAILED
     assert "within 15 minutes: v1 0 of 1" in failed.reason
+
+
+# An update where one GPU is all there is
+
+
+def gpu_job(scene: Scene) -> Job:
+    request = jobs.JobCreate.model_validate(
+        {"name": "b", "project": scene.project.id, "command": "x", "instance_type": "gpu.1"}
+    )
+    return jobs.create(scene.platform, scene.world.admin, request)
+
+
+def clear(scene: Scene) -> None:
+    """Nothing of other tests takes room, or waits for any."""
+    remove_deployments(scene)
+    with scene.platform.storage.write() as session:
+        for job in session.jobs.unfinished():
+            session.jobs.put(job.evolve(state=JobState.STOPPED))
+        for attempt in session.attempts.open():
+            end_attempt(session, attempt, succeeded=False)
+
+
+def on_the_gpu(scene: Scene) -> Deployment:
+    """A deployment whose one replica has the only GPU, and answers."""
+    clear(scene)
+    version = scene.world.version(scene.project)
+    request = DeploymentCreate(project=scene.project.id, name=new_id("d"), model=version.id, instance_type="gpu.1")
+    deployment = deployments.create(scene.platform, scene.world.admin, request, "http://127.0.0.1:1")
+    scene.deployments.look()
+    scene.answer(deployment)
+    scene.deployments.look()
+    assert scene.deployment(deployment).state is DeploymentState.RUNNING
+    return deployment
+
+
+def drain(scene: Scene) -> None:
+    """As if the time that gateways have to hear of it had passed."""
+    with scene.platform.storage.write() as session:
+        for attempt in session.attempts.open():
+            if attempt.draining_since is not None:
+                session.attempts.put(attempt.evolve(draining_since=now() - timedelta(minutes=1)))
+    scene.deployments.look()
+
+
+def end_told(scene: Scene, deployment: Deployment) -> None:
+    """Replicas that were told to end have done so."""
+    for replica in scene.replicas(deployment.id):
+        if replica.directive.action is Action.STOP:
+            scene.change(replica, phase=ReplicaPhase.EXITED, exit_code=0, finished_at=now())
+    scene.deployments.look()
+
+
+def serving(scene: Scene, deployment: Deployment) -> list[int]:
+    """The attempts in the order in which they were made, without those that drain or end."""
+    with scene.platform.storage.read() as session:
+        return sorted(one.attempt.number for one in load_placed(session, deployment.id) if one.serves)
+
+
+def test_an_update_without_room_says_at_once_and_later_what_helps(gpu_scene: Scene) -> None:
+    deployment = on_the_gpu(gpu_scene)
+    said = gpu_scene.update(deployment, environment={"A": "1"}).reason
+    for found in (said, gpu_scene.deployment(deployment).reason):
+        assert "revision 2 pending: waiting for 1 GPU(s): 0 of 1 free beside the replicas of revision 1" in found
+        assert f"`headway deploy update {deployment.name} --rollout recreate`" in found
+    gpu_scene.deployments.look()
+    found = gpu_scene.deployment(deployment)
+    assert (found.state, found.revision, found.pending) == (DeploymentState.RUNNING, 1, 2)
+    assert "1 of 1 replicas answer; revision 2 comes up: v1 0 of 1; waiting for 1 GPU(s)" in found.reason
+    assert "--rollout recreate" in found.reason
+    assert serving(gpu_scene, deployment) == [1], "the old one serves as before"
+
+
+def test_with_recreate_the_old_replica_ends_first_and_its_gpu_goes_to_the_new_one(gpu_scene: Scene) -> None:
+    deployment = on_the_gpu(gpu_scene)
+    assert gpu_scene.update(deployment, rollout="recreate").revision == 2, "that alone starts nothing"
+    waiting = gpu_job(gpu_scene)
+    gpu_scene.jobs.look()
+    told = gpu_scene.update(deployment, environment={"A": "1"}).reason
+    assert "which end first" in told
+    gpu_scene.deployments.look()
+    assert serving(gpu_scene, deployment) == [], "it has left the routes"
+    found = gpu_scene.deployment(deployment)
+    assert (found.replacing, found.state) == (True, DeploymentState.STARTING), "requests wait"
+    assert "the replicas of revision 2 make room; revision 3 comes up: v1 0 of 1" in found.reason
+    drain(gpu_scene)
+    gpu_scene.jobs.look()
+    end_told(gpu_scene, deployment)
+    assert serving(gpu_scene, deployment) == [2], "the job that waits for the GPU did not come between"
+    gpu_scene.jobs.look()
+    assert gpu_scene.job(waiting).state is JobState.QUEUED
+    gpu_scene.answer(deployment)
+    gpu_scene.deployments.look()
+    found = gpu_scene.deployment(deployment)
+    assert (found.revision, found.pending, found.replacing) == (3, None, False)
+    assert (found.state, found.environment) == (DeploymentState.RUNNING, {"A": "1"})
+
+
+def test_with_recreate_the_old_replica_comes_back_when_the_new_ones_fail(gpu_scene: Scene) -> None:
+    deployment = on_the_gpu(gpu_scene)
+    gpu_scene.update(deployment, environment={"A": "broken"}, rollout="recreate")
+    gpu_scene.deployments.look()
+    drain(gpu_scene)
+    end_told(gpu_scene, deployment)
+    for number in (2, 3, 4):
+        assert serving(gpu_scene, deployment) == [number]
+        gpu_scene.end_one(deployment)
+        gpu_scene.deployments.look()
+    found = gpu_scene.deployment(deployment)
+    assert (found.revision, found.pending, found.replacing, found.failures) == (1, None, False, 0)
+    with gpu_scene.platform.storage.read() as session:
+        failed = session.revisions.get(deployment.id, 2)
+    assert failed.state is RevisionState.FAILED and "boom" in failed.reason
+    gpu_scene.deployments.look()
+    assert serving(gpu_scene, deployment) == [5]
+    gpu_scene.answer(deployment)
+    gpu_scene.deployments.look()
+    found = gpu_scene.deployment(deployment)
+    assert (found.state, found.environment) == (DeploymentState.RUNNING, {})
+
+
+def test_nothing_ends_for_room_that_it_would_not_give(gpu_scene: Scene) -> None:
+    """The GPU is a job's: to end the old replicas, which need none, would help nobody."""
+    clear(gpu_scene)
+    gpu_job(gpu_scene)
+    gpu_scene.jobs.look()
+    deployment = gpu_scene.deploy()
+    gpu_scene.deployments.look()
+    gpu_scene.answer(deployment)
+    gpu_scene.deployments.look()
+    gpu_scene.update(deployment, instance_type="gpu.1", rollout="recreate")
+    gpu_scene.deployments.look()
+    found = gpu_scene.deployment(deployment)
+    assert (found.pending, found.replacing, found.state) == (2, False, DeploymentState.RUNNING)
+    assert found.reason.endswith("waiting for 1 GPU(s): 0 of 1 free")
+    assert serving(gpu_scene, deployment) == [1]
+
+
+def test_with_recreate_new_replicas_come_up_beside_the_old_where_there_is_room(scene: Scene) -> None:
+    deployment = scene.deploy()
+    scene.deployments.look()
+    scene.answer(deployment)
+    scene.deployments.look()
+    scene.update(deployment, environment={"A": "1"}, rollout="recreate")
+    scene.deployments.look()
+    assert serving(scene, deployment) == [1, 2]
+
+
+def test_waiting_for_room_is_no_part_of_the_time_to_answer(gpu_scene: Scene) -> None:
+    deployment = on_the_gpu(gpu_scene)
+    gpu_scene.update(deployment, environment={"A": "1"})
+    gpu_scene.deployments.look()
+    with gpu_scene.platform.storage.write() as session:
+        found = session.deployments.get(deployment.id)
+        session.deployments.put(found.evolve(pending_since=now() - PROGRESS - timedelta(minutes=5)))
+        session.instance_types.put(InstanceType(name="gpu.1", cpu=1, gpu=0))
+    try:
+        gpu_scene.deployments.look()
+        gpu_scene.deployments.look()
+        assert gpu_scene.deployment(deployment).pending == 2, "it has only now begun to come up"
+    finally:
+        with gpu_scene.platform.storage.write() as session:
+            session.instance_types.put(InstanceType(name="gpu.1", cpu=1, gpu=1))
+
+
+def test_taking_back_what_makes_room_brings_the_old_replica_back(gpu_scene: Scene) -> None:
+    deployment = on_the_gpu(gpu_scene)
+    gpu_scene.update(deployment, environment={"A": "1"}, rollout="recreate")
+    gpu_scene.deployments.look()
+    request = DeploymentRollback(reason="a mistake")
+    revisions.roll_back_on_request(gpu_scene.platform, gpu_scene.world.admin, deployment.id, None, request)
+    drain(gpu_scene)
+    end_told(gpu_scene, deployment)
+    found = gpu_scene.deployment(deployment)
+    assert (found.pending, found.replacing, found.environment) == (None, False, {})
+    assert serving(gpu_scene, deployment) == [2]

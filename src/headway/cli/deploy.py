@@ -19,6 +19,7 @@ from headway.cli.deploy_options import (
     MaxWaitingOption,
     MinReplicasOption,
     NameArgument,
+    RolloutOption,
     StickyOption,
     TargetOption,
     WaitOption,
@@ -67,6 +68,7 @@ def create(
     batching: BatchingOption = None,
     deadline: DeadlineOption = None,
     max_waiting: MaxWaitingOption = None,
+    rollout: RolloutOption = None,
     public: Annotated[bool, typer.Option("--public", help="Answer predictions without a token.")] = False,
     no_start: Annotated[bool, typer.Option("--no-start", help="Record it; `headway deploy start` starts it.")] = False,
     wait: WaitOption = False,
@@ -87,6 +89,7 @@ def create(
         "batching": None if batching is None else rules_of(batching, "--batching", BATCHING_WORDS),
         "deadline_seconds": deadline,
         "max_waiting": max_waiting,
+        "rollout": rollout,
     }
     with connected(project) as client:
         found = client.deployments.create(name, model, **fields)

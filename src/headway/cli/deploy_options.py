@@ -35,6 +35,12 @@ StickyOption = Annotated[
 DeadlineOption = Annotated[
     float | None, typer.Option("--deadline", metavar="SECONDS", help="How long a request may take in all.")
 ]
+RolloutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rollout", help="rolling, or recreate: where new replicas find no room beside the old, those end first."
+    ),
+]
 MaxWaitingOption = Annotated[
     int | None, typer.Option("--max-waiting", help="Requests at once, beyond which the next is answered 429.")
 ]

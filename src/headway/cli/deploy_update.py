@@ -19,6 +19,7 @@ from headway.cli.deploy_options import (
     MaxWaitingOption,
     MinReplicasOption,
     NameArgument,
+    RolloutOption,
     StickyOption,
     TargetOption,
     WaitOption,
@@ -28,7 +29,7 @@ from headway.cli.deploy_options import (
     weights_of,
 )
 from headway.cli.options import JsonOption, LimitOption, ProjectOption, TimeoutOption, connected, pairs
-from headway.cli.output import print_json, print_page, print_table, say
+from headway.cli.output import note, print_json, print_page, print_table, say
 
 if TYPE_CHECKING:
     from headway.domain.deployments import Deployment, DeploymentSpec, Scaling
@@ -45,6 +46,7 @@ SETTINGS = {
     "batching": "batching",
     "deadline_seconds": "deadline",
     "max_waiting": "max waiting",
+    "rollout": "rollout",
 }
 """What a spec fixes for all its versions, in a word each."""
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
@@ -83,6 +85,7 @@ def update(
     batching: BatchingOption = None,
     deadline: DeadlineOption = None,
     max_waiting: MaxWaitingOption = None,
+    rollout: RolloutOption = None,
     reason: ReasonOption = "",
     wait: WaitOption = False,
     timeout: TimeoutOption = None,
@@ -103,6 +106,7 @@ def update(
         "batching": None if batching is None else rules_of(batching, "--batching", BATCHING_WORDS),
         "deadline_seconds": deadline,
         "max_waiting": max_waiting,
+        "rollout": rollout,
         "unset": _switched_off(sticky, guard, no_scaling),
         "reason": reason,
     }
@@ -200,10 +204,13 @@ def _known_scaling(deployment: Deployment) -> Scaling | None:
 
 def _settle(client: Client, changed: Deployment, wait: bool, timeout: float | None, as_json: bool) -> None:
     number = changed.last_revision
+    outlook = f"revision {number} pending: "
+    told = changed.reason if changed.reason.startswith(outlook) else f"{outlook}its replicas come up"
     if wait:
+        if changed.pending == number and told != f"{outlook}its replicas come up":
+            note(told)
         changed = client.deployments.wait(changed.id, revision=number, timeout=timeout)
     if as_json:
         print_json(changed)
         return
-    state = "pending" if changed.pending == number else "live"
-    say(f"{changed.id} revision {number} {state}: {spec_text(changed) if state == 'live' else 'its replicas come up'}")
+    say(f"{changed.id} {told if changed.pending == number else f'revision {number} live: {spec_text(changed)}'}")

@@ -75,6 +75,16 @@ class Batching(Record):
     """How long the first of a batch waits for more; 0 takes what has arrived and never waits."""
 
 
+class RolloutMode(str, Enum):
+    """How new replicas take the place of old ones."""
+
+    ROLLING = "rolling"
+    """They come up beside the old ones, which serve meanwhile."""
+    RECREATE = "recreate"
+    """Where there is no room beside the old ones, those end first, and requests wait. If the new ones fail, the old come
+    back."""
+
+
 class DeployedVersion(Record):
     """One model version behind a deployment. ``weight`` is its share of the traffic among its siblings."""
 
@@ -113,6 +123,7 @@ class DeploymentSpec(Record):
     """How long a request may take in all, unless it says less in ``X-Request-Timeout`` (seconds)."""
     max_waiting: int = 1024
     """Requests in flight or waiting, beyond which the next is answered 429."""
+    rollout: RolloutMode = RolloutMode.ROLLING
 
 
 class RevisionState(str, Enum):
@@ -168,6 +179,7 @@ class Deployment(Record):
     batching: Batching = Batching()
     deadline_seconds: float = 60.0
     max_waiting: int = 1024
+    rollout: RolloutMode = RolloutMode.ROLLING
     revision: int = 1
     """The live revision; the first one is said to be live from the beginning."""
     pending: int | None = None
@@ -181,7 +193,9 @@ class Deployment(Record):
     next_start_at: Timestamp | None = None
     """After failures: when the next replica is started."""
     pending_since: Timestamp | None = None
-    """When the pending revision was made."""
+    """When the pending revision was made, or got room for another replica."""
+    replacing: bool = False
+    """The replicas of the live revision end, or have ended, to make room for those of the pending one."""
     pending_failures: int = 0
     """Replicas of the pending revision that ended badly."""
     last_number: int = 0
@@ -213,6 +227,7 @@ class DeploymentSettings(Request):
     batching: Batching | None = None
     deadline_seconds: float | None = Field(default=None, gt=0, le=3600)
     max_waiting: int | None = Field(default=None, ge=1, le=100_000)
+    rollout: RolloutMode | None = None
 
 
 ModelReference = Annotated[str, Field(min_length=1, max_length=1024)]

@@ -15,6 +15,7 @@ from headway.domain.deployments import (
     DeploymentUpdate,
     Guard,
     Revision,
+    RolloutMode,
     Scaling,
 )
 from headway.domain.traffic import DeploymentTraffic
@@ -48,6 +49,7 @@ class DeploymentRevisions(Resource):
         batching: Batching | Mapping[str, Any] | None = None,
         deadline_seconds: float | None = None,
         max_waiting: int | None = None,
+        rollout: RolloutMode | str | None = None,
         unset: Iterable[str] = (),
         expected_revision: int | None = None,
         reason: str = "",
@@ -72,6 +74,8 @@ class DeploymentRevisions(Resource):
             batching: How requests that arrive together are answered.
             deadline_seconds: How long a request may take.
             max_waiting: Requests beyond which the next is answered 429.
+            rollout: ``rolling``, or ``recreate``: where the new replicas find no room beside the old ones, those end first,
+                and requests wait; if the new ones fail, the old come back.
             unset: ``"sticky"``, ``"guard"``, ``"scaling"``: switched off.
             expected_revision: Refuse unless this is the newest revision.
             reason: Why, for the history.

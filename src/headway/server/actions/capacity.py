@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from headway.domain.instances import Capacity, InstanceType
@@ -48,12 +48,15 @@ def lock(session: Session) -> None:
         session.settings.put(LOCK_SETTING, "")
 
 
-def reserve(session: Session, need: Need, capacity: Capacity) -> tuple[dict[str, tuple[int, ...]], str]:
+def reserve(
+    session: Session, need: Need, capacity: Capacity, *, without: Collection[str] = ()
+) -> tuple[dict[str, tuple[int, ...]], str]:
     """GPU indices for each replica name and an empty text, or the reason in words why the gang must wait.
 
-    What it says holds until the session ends only after :func:`lock`.
+    What it says holds until the session ends only after :func:`lock`. Attempts whose ids are in ``without`` are taken for
+    ended.
     """
-    taken_gpus, taken_memory = _taken(session)
+    taken_gpus, taken_memory = _taken(session, without)
     free = [index for index in range(capacity.gpu) if index not in taken_gpus]
     if need.gpu > len(free):
         return {}, f"waiting for {need.gpu} GPU(s): {len(free)} of {capacity.gpu} free"
@@ -68,8 +71,8 @@ def reserve(session: Session, need: Need, capacity: Capacity) -> tuple[dict[str,
     return assigned, ""
 
 
-def _taken(session: Session) -> tuple[set[int], int]:
-    attempts: Sequence[Attempt] = session.attempts.open()
+def _taken(session: Session, without: Collection[str]) -> tuple[set[int], int]:
+    attempts: Sequence[Attempt] = [attempt for attempt in session.attempts.open() if attempt.id not in without]
     gpus = {index for attempt in attempts for indices in attempt.gpus.values() for index in indices}
     replicas = session.replicas.of_attempts([attempt.id for attempt in attempts])
     by_id = {attempt.id: attempt for attempt in attempts}

@@ -15,12 +15,14 @@ from headway.domain.deployments import (
     DeploymentUpdate,
     Revision,
     RevisionState,
+    RolloutMode,
 )
 from headway.domain.users import Permission
 from headway.errors import ConflictError, NotFoundError
 from headway.server.actions.lookup import find_deployment
 from headway.server.actions.paging import every
 from headway.server.actions.recording import record
+from headway.server.actions.room import told_of_room
 from headway.server.actions.specs import check_room, updated_spec
 from headway.server.actions.templates import is_up, load_placed, stamp, with_present_counts
 from headway.server.context import Caller, Platform
@@ -67,7 +69,20 @@ def update(
         check_room(platform, session, spec)
         asked = request.model_dump(mode="json", include={"model", "traffic", "shadow"}, exclude_none=True)
         reason = request.reason or "updated"
-        return make(session, deployment, spec, actor=caller.user.id, reason=reason, asked=asked)
+        made = make(session, deployment, spec, actor=caller.user.id, reason=reason, asked=asked)
+        return _with_outlook(platform, session, made)
+
+
+def _with_outlook(platform: Platform, session: Session, deployment: Deployment) -> Deployment:
+    """``deployment`` with what its pending revision waits for as its reason: who asked for it is told at once."""
+    if deployment.pending is None:
+        return deployment
+    spec = session.revisions.get(deployment.id, deployment.pending).spec
+    placed = load_placed(session, deployment.id)
+    told = told_of_room(session, deployment, spec, placed, platform.engine.capacity())
+    deployment = deployment.evolve(reason=f"revision {deployment.pending} pending: {told or 'its replicas come up'}")
+    session.deployments.put(deployment)
+    return deployment
 
 
 def roll_back_on_request(
@@ -145,6 +160,7 @@ def make(
         pending_since=moment,
         last_revision=number,
         pending_failures=0,
+        replacing=deployment.replacing and spec.rollout is RolloutMode.RECREATE,
         next_start_at=None,
     )
     meant = {f"models:/{version.model}/{version.version}": version.weight for version in spec.versions}
@@ -168,7 +184,7 @@ def go_live(session: Session, deployment: Deployment, revision: Revision, moment
     session.revisions.put(revision.evolve(state=RevisionState.LIVE, live_at=moment))
     spec = with_present_counts(deployment, revision.spec)
     deployment = deployment.with_spec(spec).evolve(
-        revision=revision.number, pending=None, pending_failures=0, failures=0, next_start_at=None
+        revision=revision.number, pending=None, replacing=False, pending_failures=0, failures=0, next_start_at=None
     )
     session.deployments.put(deployment)
     _tell(session, deployment, "deployment.revision_live", revision.number, revision.reason, "platform")
@@ -186,7 +202,7 @@ def _give_up(
     session: Session, deployment: Deployment, revision: Revision, state: RevisionState, reason: str, actor: str
 ) -> Deployment:
     session.revisions.put(revision.evolve(state=state, reason=reason, ended_at=now()))
-    deployment = deployment.evolve(pending=None, pending_failures=0)
+    deployment = deployment.evolve(pending=None, replacing=False, pending_failures=0)
     session.deployments.put(deployment)
     type = "deployment.revision_failed" if state is RevisionState.FAILED else "deployment.rolled_back"
     _tell(session, deployment, type, revision.number, reason, actor)

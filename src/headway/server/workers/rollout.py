@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from headway.domain.deployments import Deployment, DeploymentSpec, DeploymentState
+from headway.domain.deployments import Deployment, DeploymentSpec, DeploymentState, RolloutMode
 from headway.domain.replicas import Action, Directive, OwnerKind, ReplicaPhase
 from headway.errors import NotFoundError
-from headway.server.actions import capacity, revisions
+from headway.server.actions import capacity, revisions, room
 from headway.server.actions.attempts import add_attempt, end_attempt
 from headway.server.actions.deployments import move
 from headway.server.actions.recording import record
@@ -66,7 +66,9 @@ class Rollout:
         else:
             self._judge_pending()
             waiting = self._add_missing()
-            if not waiting:
+            if waiting:
+                waiting = self._make_room(waiting)
+            else:
                 self._give_up_overdue()
             self._drain_extra()
             self._tell_state(waiting)
@@ -153,7 +155,24 @@ class Rollout:
                     return one
                 self._placed.append(one)
                 self._deployment = self._deployment.evolve(last_number=one.attempt.number)
+                if wanted.template not in _templates(self._deployment.spec):
+                    self._deployment = self._deployment.evolve(pending_since=self._moment)
         return ""
+
+    def _make_room(self, waiting: str) -> str:
+        """End the replicas of the live revision first where the pending one asks for that and it helps; what to say.
+
+        Its replicas are then wanted no more; what they took goes to the new ones in the step that buries them.
+        """
+        deployment, pending = self._deployment, self._pending_spec()
+        if pending is None or deployment.replacing:
+            return waiting
+        there = self._platform.engine.capacity()
+        if pending.rollout is RolloutMode.RECREATE and room.fits_instead(
+            self._session, deployment, pending, self._placed, there
+        ):
+            self._deployment = deployment.evolve(replacing=True)
+        return room.advised(self._session, deployment, pending, self._placed, there, waiting)
 
     def _add(self, wanted: Wanted) -> Placed | str:
         """The replica, recorded; or why it must wait."""
@@ -323,7 +342,9 @@ def present_state(
     ]
     ready = sum(answering)
     reason = f"{ready} of {total} replicas answer"
-    if not total:
+    if deployment.replacing:
+        reason = f"the replicas of revision {deployment.revision} make room"
+    elif not total:
         reason = "scaled to zero: the next request starts a replica"
     if pending is not None:
         reason += f"; revision {deployment.pending} comes up: {_progress(deployment, pending, placed)}"
@@ -351,7 +372,10 @@ def _templates(spec: DeploymentSpec | None) -> set[str]:
 
 
 def _specs(deployment: Deployment, pending: DeploymentSpec | None) -> list[DeploymentSpec]:
-    return [deployment.spec] if pending is None else [deployment.spec, pending]
+    """Those whose replicas are wanted."""
+    if pending is None:
+        return [deployment.spec]
+    return [pending] if deployment.replacing else [deployment.spec, pending]
 
 
 def describe_end(one: Placed) -> str:
