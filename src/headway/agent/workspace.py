@@ -94,7 +94,7 @@ def _write_parameters(spec: ReplicaSpec, root: Path) -> None:
     if spec.parameters or not (root / place).exists():
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         with os.fdopen(open_beneath(root, place, flags, 0o644), "w", encoding="utf-8") as file:
-            json.dump(spec.parameters, file, ensure_ascii=False, indent=1)
+            file.write(json.dumps(spec.parameters, ensure_ascii=False, indent=1) + "\n")
 
 
 def _bring_files(bringer: FileBringer, files: Sequence[FileEntry], root: Path) -> None:

@@ -1,8 +1,8 @@
 """Job files: YAML on disk into the keywords of ``client.jobs.create``.
 
 The fields are those of :class:`headway.domain.jobs.JobCreate`, with a few liberties that only files have: ``image`` for
-``container``, ``env`` for ``environment``, ``secrets`` as a list of names whose values come from the environment, and a
-``workspace`` path relative to the file.
+``container``, ``env`` for ``environment``, ``secrets`` as a list of names whose values come from the environment, and paths
+of ``workspace``, ``inputs`` and ``init_model`` relative to the file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from headway.domain.base import did_you_mean
 from headway.domain.jobs import JobCreate, RoleSpec
+from headway.domain.sources import is_source
 from headway.errors import HeadwayError, InvalidRequestError
 
 SPELLINGS = {"image": "container", "env": "environment"}
@@ -39,6 +40,10 @@ def read_job_file(path: Path) -> dict[str, Any]:
         }
     if "workspace" in values:
         values["workspace"] = _beside(path, values["workspace"])
+    if isinstance(values.get("inputs"), dict):
+        values["inputs"] = {name: _source(path, given) for name, given in values["inputs"].items()}
+    if "init_model" in values:
+        values["init_model"] = _source(path, values["init_model"])
     if "secrets" in values:
         values["secrets"] = _names(values["secrets"], str(path))
     return values
@@ -65,6 +70,14 @@ def _beside(path: Path, workspace: Any) -> Any:
     candidate = path.parent / Path(workspace).expanduser()
     looks_remote = ":" in workspace.split("/")[0] and not candidate.exists()
     return workspace if looks_remote else str(candidate)
+
+
+def _source(path: Path, given: Any) -> Any:
+    """A local file or folder relative to the file, as it is found from anywhere; sources stay."""
+    if not isinstance(given, str) or is_source(given) or "://" in given:
+        return given
+    candidate = path.parent / Path(given).expanduser()
+    return str(candidate) if candidate.exists() else given
 
 
 def _names(secrets: Any, file: str) -> list[str]:

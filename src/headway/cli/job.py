@@ -88,13 +88,32 @@ def _print_job(job: Job) -> None:
             "finished": job.finished_at,
             "model version": job.model_version_id,
             "outputs": len(job.outputs) or None,
+            "output path": job.spec.output_path,
+            "workspace GiB": job.spec.workspace_gib,
+            "parameters": _parameters(job),
             "failed first": job.failure.replica if job.failure else None,
         }
     )
+    inputs = _inputs(job)
+    if inputs:
+        say()
+        print_table(("INPUT", "SOURCE", "IS", "DIGEST"), inputs, empty="")
     if job.replicas:
         say()
         rows = [(r.name, r.rank, r.phase, "" if r.exit_code is None else r.exit_code, r.reason) for r in job.replicas]
         print_table(("REPLICA", "RANK", "PHASE", "EXIT", "REASON"), rows, empty="")
+
+
+def _parameters(job: Job) -> str | None:
+    from headway.domain.parameters import text_of
+
+    return ", ".join(f"{name}={text_of(value)}" for name, value in job.spec.parameters.items()) or None
+
+
+def _inputs(job: Job) -> list[tuple[str, ...]]:
+    spec = job.spec
+    given = [*spec.inputs.items(), *([("init model", spec.init_model)] if spec.init_model is not None else ())]
+    return [(name, found.source, found.resolved or "", (found.digest or "")[:12]) for name, found in given]
 
 
 @app.command("logs")

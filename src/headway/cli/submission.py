@@ -34,11 +34,40 @@ def submit(
         list[str] | None,
         typer.Option("--secret", metavar="KEY", help="A variable whose value nobody sees; repeatable."),
     ] = None,
-    workspace: Annotated[Text, typer.Option("--workspace", "-w", help="A folder, an archive or a git URL.")] = None,
+    workspace: Annotated[
+        Text, typer.Option("--workspace", "-w", help="A folder, an archive, a git URL or s3://bucket/prefix.")
+    ] = None,
     working_directory: Annotated[Text, typer.Option("--working-directory", help="Below the workspace.")] = None,
     model_path: Annotated[Text, typer.Option("--model-path", help="Where the program leaves its model.")] = None,
     model_name: Annotated[Text, typer.Option("--model-name", help="What to call that model.")] = None,
     model_type: Annotated[Text, typer.Option("--model-type", help="What kind of model it is, in your words.")] = None,
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=SOURCE",
+            help="Files for data/NAME: artifact:…, models:/…, runs:/…, s3://…, https://… or a local path; repeatable.",
+        ),
+    ] = None,
+    init_model: Annotated[
+        Text, typer.Option("--init-model", metavar="SOURCE", help="A model to go on training from.")
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="A parameter, typed as YAML does; repeatable."),
+    ] = None,
+    param_arguments: Annotated[
+        bool, typer.Option("--param-arguments", help="Give parameters to the command as --name value, too.")
+    ] = False,
+    param_variables: Annotated[
+        bool, typer.Option("--param-variables", help="Give parameters to the program as plain variables, too.")
+    ] = False,
+    output: Annotated[
+        Text, typer.Option("--output", metavar="s3://…", help="Where the output files are named when it has succeeded.")
+    ] = None,
+    workspace_gib: Annotated[
+        float | None, typer.Option("--workspace-gib", help="GiB that a replica's workspace may hold.")
+    ] = None,
     max_runtime: Annotated[float | None, typer.Option("--max-runtime", help="Seconds it may run.")] = None,
     retries: Annotated[int | None, typer.Option("--retries", help="Further attempts after a failure.")] = None,
     priority: Annotated[int | None, typer.Option("--priority", help="Higher leaves the queue first.")] = None,
@@ -54,6 +83,8 @@ def submit(
       headway job submit -f job.yaml --follow
 
       headway job submit --name digits --workspace . --model-path model -- python train.py --epochs 5
+
+      headway job submit --name digits --workspace . --input train=artifact:digits:latest --param lr=0.1 -- python train.py
     """
     flags: dict[str, Any] = {
         "name": name,
@@ -67,12 +98,19 @@ def submit(
         "model_path": model_path,
         "model_name": model_name,
         "model_type": model_type,
+        "init_model": init_model,
+        "parameter_arguments": param_arguments or None,
+        "parameter_variables": param_variables or None,
+        "output_path": output,
+        "workspace_gib": workspace_gib,
         "max_runtime": max_runtime,
         "retries": retries,
         "priority": priority,
         "start": False if no_start else None,
     }
     values = _merged(file, {key: value for key, value in flags.items() if value is not None}, env, secret)
+    _add(values, "inputs", _sources(input or []))
+    _add(values, "parameters", _parameters(param or []))
     _send(values, file, follow=follow, watch=watch, as_json=as_json)
 
 
@@ -101,6 +139,50 @@ def _merged(
     if names:
         values["secrets"] = secret_values(names)
     return values
+
+
+def _add(values: dict[str, Any], field: str, given: dict[str, Any]) -> None:
+    """Options add to what the file has, and win over it."""
+    from headway.errors import InvalidRequestError
+
+    if not given:
+        return
+    there = values.get(field) or {}
+    if not isinstance(there, dict):
+        raise InvalidRequestError(f"{field} must be a mapping of names to values.")
+    values[field] = {**there, **given}
+
+
+def _sources(texts: list[str]) -> dict[str, Any]:
+    return dict(_named(text, "--input", "NAME=SOURCE") for text in texts)
+
+
+def _parameters(texts: list[str]) -> dict[str, Any]:
+    pairs = [_named(text, "--param", "NAME=VALUE") for text in texts]
+    return {name: _value(name, text) for name, text in pairs}
+
+
+def _value(name: str, text: str) -> Any:
+    """``0.1`` as a number, ``[1, 2]`` as a list, ``adam`` as a text: what JSON or YAML make of it. YAML 1.1 alone would
+    take ``1e-3`` for a text and ``2026-01-02`` for a date, which JSON has not."""
+    import json
+
+    from headway.documents import parse_yaml
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        found = parse_yaml(text, f"--param {name}")
+    return found if found is None or isinstance(found, (str, int, float, list, dict)) else text
+
+
+def _named(text: str, option: str, form: str) -> tuple[str, str]:
+    from headway.errors import InvalidRequestError
+
+    name, marker, value = text.partition("=")
+    if not marker or not name:
+        raise InvalidRequestError(f"{option} {text}: it has no name and value.", hint=f"Write {option} {form}.")
+    return name, value
 
 
 def _send(values: dict[str, Any], file: Path | None, *, follow: bool, watch: bool, as_json: bool) -> None:

@@ -6,6 +6,7 @@ an archive's path (.zip, .tar, .tar.gz, .tgz)          its files
 ``https://…``, ``ssh://…``, ``git@host:path``,         a git repository, fetched where the job runs
 ``file:///…``, ``git+https://…@ref``, a local ``x.git``
 ``{"git": url, "ref": branch, tag or commit}``         the same
+``s3://bucket/prefix``                                 the files that the prefix holds when the job is made
 a Workspace record                                     itself
 =====================================================  =================================================================
 """
@@ -21,7 +22,8 @@ from urllib.parse import urlsplit
 
 from headway.domain.base import parse_request
 from headway.domain.files import FileEntry
-from headway.domain.workspaces import FilesWorkspace, GitWorkspace
+from headway.domain.objects import SCHEME
+from headway.domain.workspaces import FilesWorkspace, GitWorkspace, ObjectsWorkspace, Workspace
 from headway.errors import InvalidRequestError, WorkspaceError
 from headway.sdk.archives import SUFFIXES, is_archive, read_archive
 from headway.sdk.folders import read_folder
@@ -30,20 +32,20 @@ from headway.sdk.resources.base import refuse_unknown
 from headway.sdk.resources.blobs import Blobs
 from headway.sdk.uploads import LocalFile, local_file, upload
 
-WorkspaceInput = str | Path | Mapping[str, Any] | FilesWorkspace | GitWorkspace | None
+WorkspaceInput = str | Path | Mapping[str, Any] | Workspace | None
 
 _SCP_FORM = re.compile(r"^[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:[^/\\].*|^[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:/.*")
 _GIT_SCHEMES = ("https", "http", "ssh", "git", "file")
 
 
-def describe_workspace(value: WorkspaceInput) -> GitWorkspace | FilesWorkspace | Path | None:
+def describe_workspace(value: WorkspaceInput) -> Workspace | Path | None:
     """What ``value`` means, before anything is read or sent: a git workspace, a record, or the local path to read.
 
     Raises:
         InvalidRequestError: It is none of the accepted forms.
         WorkspaceError: The local path does not exist.
     """
-    if value is None or isinstance(value, (FilesWorkspace, GitWorkspace)):
+    if value is None or isinstance(value, (FilesWorkspace, GitWorkspace, ObjectsWorkspace)):
         return value
     if isinstance(value, Mapping):
         return _from_mapping(value)
@@ -54,21 +56,26 @@ def describe_workspace(value: WorkspaceInput) -> GitWorkspace | FilesWorkspace |
     raise InvalidRequestError(f"A workspace is a path, a git URL or a mapping, not {type(value).__name__}.")
 
 
-def _from_mapping(value: Mapping[str, Any]) -> GitWorkspace | FilesWorkspace:
+def _from_mapping(value: Mapping[str, Any]) -> Workspace:
     if value.get("kind") == "files":
         return parse_request(FilesWorkspace, dict(value), what="workspace")
+    if value.get("kind") == "objects":
+        return parse_request(ObjectsWorkspace, dict(value), what="workspace")
     given = dict(value)
     if given.pop("kind", "git") != "git":
-        raise InvalidRequestError(f"workspace: unknown kind {value['kind']!r}.", hint="Known kinds: git, files.")
+        hint = "Known kinds: git, files, objects."
+        raise InvalidRequestError(f"workspace: unknown kind {value['kind']!r}.", hint=hint)
     if "git" in given:
         given["url"] = given.pop("git")
     refuse_unknown(given, {"url", "ref"}, "workspace")
     return parse_request(GitWorkspace, {"kind": "git", **given}, what="workspace")
 
 
-def _from_text(text: str) -> GitWorkspace | Path:
+def _from_text(text: str) -> Workspace | Path:
     if not text.strip() or "\0" in text:
         raise InvalidRequestError(f"The workspace {text!r} is not a path or a git URL.")
+    if text.startswith(SCHEME):
+        return parse_request(ObjectsWorkspace, {"address": text}, what="workspace")
     if text.startswith("git+"):
         return _pinned(text.removeprefix("git+"))
     if "://" in text:
@@ -116,9 +123,7 @@ def _local(path: Path) -> GitWorkspace | Path:
     raise WorkspaceError(f"The workspace {str(path)!r} does not exist.", hint="Give a folder, an archive or a git URL.")
 
 
-def send_workspace(
-    blobs: Blobs, meant: GitWorkspace | FilesWorkspace | Path | None, *, project: str
-) -> GitWorkspace | FilesWorkspace | None:
+def send_workspace(blobs: Blobs, meant: Workspace | Path | None, *, project: str) -> Workspace | None:
     """The record of a described workspace; local files are uploaded where the project lacks them."""
     if not isinstance(meant, Path):
         return meant

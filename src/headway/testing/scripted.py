@@ -84,6 +84,8 @@ class ScriptedServer:
         self.git_hangs = False
         self.git_asked: set[str] = set()
         self.requests = 0
+        self.before_blob: Callable[[str], None] | None = None
+        """Called with a blob's digest, or ``bundle``, before it is answered."""
         self.after_commit: Callable[[], None] | None = None
         """Called once a stream write is stored and before it is answered."""
         self._server: ThreadingHTTPServer | None = None
@@ -265,6 +267,8 @@ class _Handler(BaseHTTPRequestHandler):
         state = self.server_state
         if digest == "missing":
             return json.dumps({"missing": [d for d in json.loads(body)["digests"] if d not in state.blobs]}).encode()
+        if state.before_blob is not None and self.command != "PUT":
+            state.before_blob(digest)
         if digest == "bundle":
             return self._bundle(json.loads(body)["digests"])
         if self.command == "PUT":

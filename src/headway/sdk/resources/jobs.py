@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,8 @@ from headway.domain.logs import LogRow
 from headway.domain.replicas import Attempt
 from headway.errors import JobFailedError, WaitTimeoutError
 from headway.sdk.downloads import download_files
+from headway.sdk.inputs import InputSource, LocalInputs
+from headway.sdk.resources.artifacts import Artifacts
 from headway.sdk.resources.base import Resource
 from headway.sdk.resources.blobs import Blobs
 from headway.sdk.resources.events import follow_events
@@ -37,6 +39,8 @@ class Jobs(Resource):
         command: str | Sequence[str] | None = None,
         *,
         workspace: WorkspaceInput = None,
+        inputs: Mapping[str, InputSource] | None = None,
+        init_model: InputSource | None = None,
         project: str | None = None,
         **fields: Any,
     ) -> Job:
@@ -45,11 +49,18 @@ class Jobs(Resource):
         Args:
             name: Any text; several jobs may share it.
             command: A text is run by ``/bin/sh -c``, a list as it is. It is the default of every role.
-            workspace: A folder, an archive, a git URL, ``{"git": url, "ref": ref}`` or a Workspace record.
+            workspace: A folder, an archive, a git URL, ``{"git": url, "ref": ref}``, ``s3://bucket/prefix`` or a Workspace
+                record.
+            inputs: By name the files that lie in ``data/<name>`` when the program starts: a source
+                (``artifact:digits:latest``, ``models:/…``, ``runs:/…``, ``s3://…``, ``https://…``), a version's record, or
+                a local file or folder, which becomes a version of the artifact ``<job>-<name>``; the same content is not
+                sent again.
+            init_model: A source or path in the same forms, for HEADWAY_INIT_MODEL_DIR.
             project: Id or name; the client's own without it.
             fields: The other fields of :class:`headway.domain.jobs.JobCreate`: ``roles``, ``count``, ``container``,
-                ``instance_type``, ``environment``, ``secrets``, ``model_path``, ``model_type``, ``model_name``,
-                ``max_runtime`` (seconds), ``retries``, ``priority``, ``start``, …
+                ``instance_type``, ``environment``, ``secrets``, ``parameters``, ``parameter_arguments``,
+                ``parameter_variables``, ``output_path``, ``workspace_gib``, ``monitors``, ``model_path``, ``model_type``,
+                ``model_name``, ``max_runtime`` (seconds), ``retries``, ``priority``, ``start``, …
 
         Raises:
             InvalidRequestError: A field is wrong or unknown; found before anything is sent.
@@ -58,11 +69,13 @@ class Jobs(Resource):
         values = {"name": name, "project": self._project(project), **fields}
         if command is not None:
             values["command"] = command
+        local = LocalInputs.take(values, inputs or {}, init_model)
         request = parse_request(JobCreate, values, what="The job")
         meant = describe_workspace(workspace)
         record = send_workspace(Blobs(self._session), meant, project=request.project)
         if record is not None:
             request = request.model_copy(update={"workspace": record})
+        request = local.send(Artifacts(self._session), request)
         return self._session.create(Job, self.path, request)
 
     def get(self, job: str) -> Job:

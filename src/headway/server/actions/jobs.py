@@ -7,13 +7,13 @@ from datetime import datetime
 
 from headway.domain.base import Page, PageRequest, new_id, now
 from headway.domain.files import FileEntry, check_manifest
-from headway.domain.jobs import Job, JobCreate, JobState, check_move
+from headway.domain.jobs import Job, JobCreate, JobSpec, JobState, check_move
 from headway.domain.replicas import Attempt, OwnerKind
 from headway.domain.runs import Run, RunState
 from headway.domain.users import Permission
 from headway.domain.workspaces import FilesWorkspace
 from headway.errors import ConflictError, NotFoundError
-from headway.server.actions import blobs, runs
+from headway.server.actions import blobs, job_inputs, monitors, runs
 from headway.server.actions.capacity import Need, check_possible, need_of
 from headway.server.actions.lookup import find_job, find_project
 from headway.server.actions.recording import record
@@ -28,15 +28,20 @@ def create(platform: Platform, caller: Caller, request: JobCreate) -> Job:
     """Record a job with its run, and queue it unless ``start`` is false. Nothing is made when anything is wrong."""
     if isinstance(request.workspace, FilesWorkspace):
         check_manifest(request.workspace.files)
+    prepared = job_inputs.prepare(platform, caller, request)
     with platform.storage.write() as session:
         project = find_project(session, caller, request.project, Permission.WRITE)
         check_possible(job_need(session, request), platform.engine.capacity())
         if isinstance(request.workspace, FilesWorkspace):
             blobs.check_held(session, project.id, request.workspace.files)
-        job = _new_job(request, project.id, caller.user.id)
-        session.runs.add(_new_run(job))
+        prepared.hold(session, project.id)
+        job = _new_job(request, prepared.spec, project.id, caller.user.id)
+        run = _new_run(job)
+        session.runs.add(run)
+        monitors.add_all(session, run, job.spec.monitors, actor=caller.user.id)
         session.jobs.add(job)
-        secrets = _secrets(request)
+        prepared.link(session, job)
+        secrets = {**_secrets(request), **prepared.secrets}
         if secrets:
             session.secrets.put(job.id, secrets)
         record(
@@ -56,14 +61,14 @@ def create(platform: Platform, caller: Caller, request: JobCreate) -> Job:
         return job
 
 
-def _new_job(request: JobCreate, project_id: str, user_id: str) -> Job:
+def _new_job(request: JobCreate, spec: JobSpec, project_id: str, user_id: str) -> Job:
     moment = now()
     return Job(
         id=new_id("job"),
         project_id=project_id,
         name=request.name,
         run_id=new_id("run"),
-        spec=request.to_spec(),
+        spec=spec,
         created_at=moment,
         created_by=user_id,
         state_changed_at=moment,
@@ -77,6 +82,7 @@ def _new_run(job: Job) -> Run:
         project_id=job.project_id,
         name=job.name,
         job_id=job.id,
+        config=runs.plain_config(job.spec.parameters),
         created_at=job.created_at,
         created_by=job.created_by,
     )
@@ -229,7 +235,10 @@ def retry(platform: Platform, caller: Caller, job_id: str) -> Job:
         run = session.runs.find(job.run_id)
         if run is None:  # it was deleted after the job had ended
             runs.check_gone(session, job.run_id)
-            session.runs.add(_new_run(job))
+            run = _new_run(job)
+            session.runs.add(run)
+            monitors.add_all(session, run, job.spec.monitors, actor=caller.user.id)
+            job_inputs.relink(session, job)
         else:
             session.runs.put(run.evolve(state=RunState.RUNNING, finished_at=None, reason=None))
         return job

@@ -73,6 +73,7 @@ def _merge(replica: Replica, request: ReplicaReport) -> Replica:
         reason=request.reason,
         host=request.host or replica.host,
         ports=request.ports or replica.ports,
+        brought=request.brought or replica.brought,
         started_at=request.started_at or replica.started_at,
     )
     if request.phase is ReplicaPhase.EXITED:

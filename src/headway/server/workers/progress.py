@@ -14,6 +14,7 @@ from headway.domain.cluster import Member, cluster_environment
 from headway.domain.jobs import Failure, Job, JobState
 from headway.domain.replicas import Action, Directive, Replica, ReplicaPhase
 from headway.engines.base import AgentObservation, AgentState
+from headway.server.workers.brought import disagreement, note_brought
 
 SILENT_AFTER = timedelta(seconds=30)
 FORGOTTEN_AFTER = timedelta(seconds=60)
@@ -136,8 +137,11 @@ def advance(job: Job, replicas: Sequence[Replica], moment: datetime) -> Advance:
     failed = first_failure(job, replicas)
     if job.stop_requested:
         _stop(look, replicas, moment)
-    elif failed is not None:
+    elif failed is not None or job.failure is not None:
         _fail(look, replicas, failed, moment)
+    elif (problem := disagreement(job, replicas)) and _all_prepared(replicas):
+        look.set_job(failure=Failure(reason=problem), reason=problem)
+        _tell_to_stop(look, replicas, moment)
     else:
         _start_up(look, replicas)
         _succeed(look, replicas, moment)
@@ -164,12 +168,13 @@ def _stop(look: Advance, replicas: Sequence[Replica], moment: datetime) -> None:
     _tell_to_stop(look, replicas, moment)
 
 
-def _fail(look: Advance, replicas: Sequence[Replica], failed: Replica, moment: datetime) -> None:
+def _fail(look: Advance, replicas: Sequence[Replica], failed: Replica | None, moment: datetime) -> None:
+    """End the attempt because a replica failed, or because of what the job's failure says already."""
     known = look.job.failure
     if known is None:
         _record_running(look, replicas)
     # Who failed first may report last: its end is told only after its log is shipped.
-    if known is None or known.replica != failed.name:
+    if failed is not None and (known is None or known.replica not in (None, failed.name)):
         look.set_job(failure=failure_of(failed), reason=describe(failed))
     _tell_to_stop(look, replicas, moment)
 
@@ -214,15 +219,22 @@ def _tell_to_stop(look: Advance, replicas: Sequence[Replica], moment: datetime) 
 
 
 def _start_up(look: Advance, replicas: Sequence[Replica]) -> None:
-    job, phases = look.job, [replica.phase for replica in replicas]
+    job = look.job
     state = look.moves[-1][0] if look.moves else job.state
-    if state in BEFORE_NETWORK and all(p.order >= ReplicaPhase.PREPARED.order for p in phases):
+    if state in BEFORE_NETWORK and _all_prepared(replicas):
+        noted = note_brought(job, replicas)
+        if noted is not job:
+            look.set_job(spec=noted.spec)
         _introduce(look, replicas)
         passed = BEFORE_NETWORK.index(state)
         look.moves += INTRODUCTION[passed:]
         state = JobState.NETWORK_SETUP
     if state is JobState.NETWORK_SETUP and all(r.phase in PASSED or r.started_at is not None for r in replicas):
         look.moves.append((JobState.RUNNING, "every replica's program runs"))
+
+
+def _all_prepared(replicas: Sequence[Replica]) -> bool:
+    return all(replica.phase.order >= ReplicaPhase.PREPARED.order for replica in replicas)
 
 
 def _introduce(look: Advance, replicas: Sequence[Replica]) -> None:
