@@ -23,7 +23,7 @@ from headway.domain.projects import Project
 from headway.domain.redaction import redact_url
 from headway.domain.sources import ARTIFACT, HTTPS, MODELS, OBJECTS, RUNS, source_hint
 from headway.errors import InvalidRequestError, NotFoundError
-from headway.server.actions import artifacts, version_sources
+from headway.server.actions import artifacts, objects, version_sources
 from headway.server.actions.lookup import resolve_version
 from headway.server.context import Caller, Platform
 
@@ -97,9 +97,10 @@ def _left_by_run(platform: Platform, caller: Caller, project: Project, source: s
     return Resolved(found.uri, NodeKind.RUN, found.run.id, found.run.name, digest, files=found.files)
 
 
-def _objects(platform: Platform, caller: Caller, project: Project, source: str) -> Resolved:
-    found = version_sources.read_source(platform, caller, project, source)
-    return _external(found.uri, manifest_digest(found.files), found.files)
+def _objects(platform: Platform, _caller: Caller, project: Project, source: str) -> Resolved:
+    with platform.storage.read() as session:
+        files = tuple(objects.manifest(session, project.id, source))
+    return _external(source, manifest_digest(files), files)
 
 
 def _address(_platform: Platform, _caller: Caller, _project: Project, source: str) -> Resolved:

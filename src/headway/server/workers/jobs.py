@@ -12,8 +12,8 @@ from headway.domain.files import FileEntry
 from headway.domain.jobs import Failure, Job, JobState
 from headway.domain.replicas import Attempt, OwnerKind, Replica, ReplicaSpec
 from headway.engines.base import AgentObservation
-from headway.errors import HeadwayError, NotFoundError
-from headway.server.actions import capacity, job_inputs, registration
+from headway.errors import HeadwayError, NotFoundError, RequestError
+from headway.server.actions import capacity, job_inputs, objects, registration
 from headway.server.actions.attempts import add_attempt, base_spec, end_attempt, locked_replicas, with_gpus
 from headway.server.actions.jobs import SECRET_PREFIX, WORKSPACE_PASSWORD, WORKSPACE_USER, job_need, move
 from headway.server.actions.recording import record
@@ -222,11 +222,21 @@ def _collect(session: Session, job: Job, replicas: Sequence[Replica], *, succeed
     """Outputs of all replicas and, if all went well, the model. The lowest rank's file wins where paths collide."""
     model_files = merge_files([replica.model_files for replica in replicas])
     outputs = merge_files([replica.output_files for replica in replicas])
+    if succeeded and job.spec.output_path is not None:
+        _name_outputs(session, job, job.spec.output_path, outputs)
     if not (succeeded and job.spec.register_model):
         kept = [entry.model_copy(update={"path": f"model/{entry.path}"}) for entry in model_files]
         return job.evolve(outputs=merge_files([outputs, kept]))
     job = job.evolve(outputs=outputs)
     return _register(session, job, model_files) if model_files else job
+
+
+def _name_outputs(session: Session, job: Job, path: str, outputs: Sequence[FileEntry]) -> None:
+    """The outputs as objects below the job's output path; what cannot be named is an event and does not fail the job."""
+    try:
+        objects.name_files(session, job.project_id, path, outputs, actor=job.created_by)
+    except RequestError as error:
+        record(session, "job.output_naming_failed", job.id, project_id=job.project_id, message=str(error))
 
 
 def _register(session: Session, job: Job, files: tuple[FileEntry, ...]) -> Job:
