@@ -16,9 +16,12 @@ from headway import Client
 from headway.testing.server import ServerProcess
 from serving import models
 from serving.contenders import gateway_server, replica_server, route
-from serving.measure import PATH, ask
+from serving.measure import PATH, Found, ask
 
 BUSY = 5
+TURNS = 4
+"""Into which each round over gateways is cut."""
+SAME = "5 again"
 BARE = {
     "digits": "import numpy, sklearn, skops.io; from sklearn.discriminant_analysis import LinearDiscriminantAnalysis",
     "mlp": "import numpy, onnxruntime",
@@ -43,7 +46,11 @@ def bare_memory(kind: str, model: Path) -> dict[str, float]:
 
 
 def many_deployments(home: Path, model: Path, count: int, seconds: float, rounds: int) -> dict[str, Any]:
-    """p50 in milliseconds through a gateway that knows 5 busy deployments, and through one that knows ``count`` in all."""
+    """p50 in milliseconds through a gateway that knows 5 busy deployments, and through one that knows ``count`` in all.
+
+    A second gateway with 5 says how much two that are the same differ in this run. The turns are short and many, each round
+    in the other direction, so that what else the machine does in between meets all three.
+    """
     rows = models.rows()
     paths = [PATH.format(f"busy{number}") for number in range(BUSY)]
     with ExitStack() as stack:
@@ -53,12 +60,23 @@ def many_deployments(home: Path, model: Path, count: int, seconds: float, rounds
         gateways = {
             str(BUSY): stack.enter_context(gateway_server(busy, paths, rows, home)),
             str(count): stack.enter_context(gateway_server([*idle, *busy], paths, rows, home)),
+            SAME: stack.enter_context(gateway_server(busy, paths, rows, home)),
         }
-        seen: dict[str, list[float]] = {name: [] for name in gateways}
-        for _ in range(rounds):
-            for name, server in gateways.items():
-                seen[name].append(ask(server, BUSY, seconds)["p50_ms"])
-    return {"p50_ms": {name: round(statistics.median(found), 4) for name, found in seen.items()}, "rounds": seen}
+        seen: dict[str, list[Found]] = {name: [] for name in gateways}
+        for number in range(rounds * TURNS):
+            for name in list(gateways) if number % 2 else reversed(gateways):
+                seen[name].append(ask(gateways[name], BUSY, seconds / TURNS))
+    p50 = {name: _median(found, "p50_ms") for name, found in seen.items()}
+    return {
+        "same_again_p50_ms": p50.pop(SAME),
+        "p50_ms": p50,
+        "server_cpu_us": {name: _median(found, "server_cpu_us") for name, found in seen.items()},
+        "rounds": {name: [each["p50_ms"] for each in found] for name, found in seen.items()},
+    }
+
+
+def _median(found: list[Found], key: str) -> float:
+    return round(statistics.median(each[key] for each in found), 4)
 
 
 def first_answers(home: Path, model: Path, repetitions: int) -> dict[str, Any]:
