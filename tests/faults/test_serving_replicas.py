@@ -15,11 +15,11 @@ import pytest
 from headway import Client
 from headway.domain.deployments import Deployment
 from headway.processes import is_alive
-from headway.testing.faults import FULL, PlacedReplica, kill, repetitions
+from headway.testing.faults import FULL, PlacedReplica, kill, repetitions, until
 from headway.testing.faulty import save_model
 from headway.testing.load import OpenLoad
 from headway.testing.server import ServerProcess
-from headway.testing.serving import await_whole, deploy_faulty, patient_client, running, serving_replica
+from headway.testing.serving import WHOLE_SECONDS, await_whole, deploy_faulty, patient_client, running, serving_replica
 
 RATE = 200.0 if FULL else 100.0
 """Requests a second."""
@@ -137,34 +137,39 @@ def test_a_stopped_replica_is_left_out_and_taken_back(
 
 
 def test_a_slow_replica_gets_little_and_fails_nothing(
-    control: Path, deployment: Deployment, victim_of: Callable[[], tuple[str, PlacedReplica]]
+    client: Client, control: Path, deployment: Deployment, victim_of: Callable[[], tuple[str, PlacedReplica]]
 ) -> None:
-    name, victim = victim_of()
-    load, mark = OpenLoad(deployment.endpoint, RATE), control / f"slow-{victim.program.pid}"
+    load = OpenLoad(deployment.endpoint, RATE)
     with load.applied():
-        mark.touch()
-        began = time.monotonic()
-        load.await_right(int(RATE * WINDOW_SECONDS))
-        mark.unlink()
+        for _ in range(repetitions(1, 20)):
+            name, victim = victim_of()
+            mark = control / f"slow-{victim.program.pid}"
+            mark.touch()
+            began = time.monotonic()
+            load.await_right(int(RATE * WINDOW_SECONDS))
+            ended = time.monotonic()
+            mark.unlink()
+            load.await_right(int(RATE))
+            seen = Counter(answer.replica for answer in load.between(began, ended))
+            print(f"{name} was slow: {dict(seen)}")
+            assert len(seen) == 2
+            assert min(seen.values()) < 0.2 * seen.total()
     assert load.failed() == []
-    seen = Counter(answer.replica for answer in load.between(began))
-    print(f"{name} was slow: {dict(seen)}")
-    slow = [answer for answer in load.between(began) if answer.seconds >= 0.5]
-    assert 0 < len(slow) < 0.2 * len(load.between(began))
-    assert len(seen) == 2
 
 
 def test_a_request_that_kills_its_replica_is_not_tried_on_the_other_one(client: Client, deployment: Deployment) -> None:
-    before, load, moments = running(client, deployment), OpenLoad(deployment.endpoint, RATE), []
+    load, moments = OpenLoad(deployment.endpoint, RATE), []
     with load.applied():
-        moments.append(time.monotonic())
-        answer = httpx.post(deployment.endpoint, json={"instances": ["die"]}, trust_env=False, timeout=60)
-        assert answer.status_code == 502
-        assert answer.json()["error"]
-        load.await_right(int(RATE * WINDOW_SECONDS))
-        await_whole(client, deployment)
+        for _ in range(repetitions(1, 20)):
+            before = running(client, deployment)
+            moments.append(time.monotonic())
+            answer = httpx.post(deployment.endpoint, json={"instances": ["die"]}, trust_env=False, timeout=60)
+            assert answer.status_code == 502
+            assert answer.json()["error"]
+            load.await_right(int(RATE * WINDOW_SECONDS))
+            until(lambda: len(running(client, deployment)) == 2, WHOLE_SECONDS, "both replicas")
+            assert len(running(client, deployment) & before) == 1
     check(load, moments)
-    assert len(running(client, deployment) & before) == 1
 
 
 def test_a_replica_out_of_memory_says_so_and_lives(client: Client, deployment: Deployment) -> None:

@@ -520,6 +520,8 @@ class ScriptedReplica:
         self.healthy = True
         self.seen: list[bytes] = []
         """Requests but those for ``/health``, as they came."""
+        self.probed = 0
+        """How often it was asked for its health."""
         self.broken = 0
         """Connections that were closed while their request was worked on."""
         self.connections: set[asyncio.StreamWriter] = set()
@@ -567,6 +569,7 @@ class ScriptedReplica:
         length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         body = await reader.readexactly(int(length[0].partition(b":")[2])) if length else b""
         if head.startswith(b"GET /health "):
+            self.probed += 1
             answer = self.json(200 if self.healthy else 503, {})
         else:
             self.seen.append(head + body)

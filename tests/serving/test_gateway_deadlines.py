@@ -210,7 +210,8 @@ def test_a_slow_replica_that_answers_its_health_path_stays(home, tools, scripted
     gateway = started(home, tools, tools.route("dep1", (1, 1, {"a": replica.address})))
     asking = Asking(gateway)
     tools.wait_until(lambda: replica.seen)
-    time.sleep(3.0)  # two looks and a probe
+    probed = replica.probed
+    tools.wait_until(lambda: replica.probed >= probed + 2, what="two probes, so that the first one's answer is known")
     assert 'replica_available{deployment="dep1",version="v1",replica="a"} 1' in metrics(gateway)
     released.set()
     assert asking.done().status_code == 200
