@@ -16,10 +16,11 @@ from headway.domain.deployments import DeploymentUpdate
 from headway.domain.folders import Folder
 from headway.domain.instances import InstanceType
 from headway.domain.jobs import JobState
+from headway.domain.monitors import MonitorSpec
 from headway.domain.runs import RunState
 from headway.domain.users import Role, TokenKind, token_digest
 from headway.journal.compression import compress
-from headway.server.actions import revisions
+from headway.server.actions import monitors, revisions
 from headway.server.app import PREFIX, api_routers
 from headway.testing.factories import make_run
 
@@ -118,6 +119,12 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/runs/{run}"): "read or job",
     ("GET", "/runs/{run}/streams"): "read",
     ("PUT", "/runs/{run}/streams/{kind}/{name}"): "write or job",
+    ("POST", "/runs/{run}/monitors"): "write",
+    ("GET", "/runs/{run}/monitors"): "read",
+    ("POST", "/runs/{run}/monitors/test"): "read",
+    ("GET", "/runs/{run}/monitors/{monitor}"): "read",
+    ("PATCH", "/runs/{run}/monitors/{monitor}"): "write",
+    ("DELETE", "/runs/{run}/monitors/{monitor}"): "write",
     ("POST", "/replicas/{replica}/report"): "own job",
     ("POST", "/models"): "write",
     ("GET", "/models"): "listing",
@@ -224,6 +231,7 @@ class Scene:
             "{run}": lambda: self._run(verb, path),
             "{kind}": lambda: "train-framework" if "catalogue" in path else "logs",
             "{entry}": self._entry,
+            "{monitor}": lambda: "loss",
             "{replica}": lambda: self.replica.id,
             "{model}": lambda: self.world.version(self.project).model_id,
             "{alias}": lambda: "champion",
@@ -279,11 +287,12 @@ class Scene:
 
     def _run(self, verb: str, path: str) -> str:
         """The job's, or one of its own where it must not be a job's, or must have ended."""
-        if verb != "DELETE" and not path.endswith("/stream"):
+        if verb != "DELETE" and not path.endswith(("/stream", "{monitor}")):
             return str(self.replica.run_id)
         run = make_run(project_id=self.project.id, state=RunState.COMPLETE)
         with self.world.platform.storage.write() as session:
             session.runs.add(run)
+            monitors.add_all(session, run, [MonitorSpec(name="loss", regex="loss (.*)")], actor="usr1")
         return run.id
 
     def _aliased(self) -> str:
@@ -393,6 +402,9 @@ class Scene:
             "/runs": {"project": self.project.id},
             "/runs/{run}": {"description": "new"},
             "/runs/{run}/heartbeat": {"writer": "w"},
+            "/runs/{run}/monitors": {"name": new_id("series"), "regex": "loss"},
+            "/runs/{run}/monitors/test": {"regex": "loss"},
+            "/runs/{run}/monitors/{monitor}": {"regex": "loss=(.*)"},
             "/projects/{project}/folders": {"path": new_id("folder")},
             "/projects/{project}/buckets": {"name": new_id("bucket")},
             "/replicas/{replica}/report": {"attempt_token": self._attempt_token(), "phase": "preparing"},

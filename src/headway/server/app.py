@@ -46,6 +46,7 @@ from headway.server.api import (
     lineage,
     metrics,
     models,
+    monitors,
     objects,
     projects,
     replicas,
@@ -67,6 +68,7 @@ from headway.server.workers.folding import FoldingWorker
 from headway.server.workers.gateway import GatewayKeeper
 from headway.server.workers.guard import GuardWorker
 from headway.server.workers.jobs import JobWorker
+from headway.server.workers.monitors import MonitorWorker
 from headway.server.workers.reconciler import Reconciler
 from headway.server.workers.runs import RunWorker
 from headway.server.workers.scaling import ScalingWorker
@@ -146,6 +148,7 @@ def api_routers() -> list[tuple[str, APIRouter]]:
         collection,
         lineage,
         metrics,
+        monitors,
         traffic,
     )
     found = [("", system.router), (PREFIX, system.versioned)]
@@ -200,7 +203,7 @@ def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], 
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
         _prepare_routes(api)
-        folding = FoldingWorker(platform)
+        folding, watching = FoldingWorker(platform), MonitorWorker(platform)
         workers = [
             Reconciler(platform, "jobs", JobWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "deployments", DeploymentWorker(platform).look, every=WORKER_SECONDS),
@@ -208,6 +211,7 @@ def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], 
             Reconciler(platform, "guard", GuardWorker(platform).look, every=WORKER_SECONDS, on_change=False),
             Reconciler(platform, "gateway", keeper.look, every=WORKER_SECONDS),
             Reconciler(platform, "folding", folding.look, every=WORKER_SECONDS),
+            Reconciler(platform, "monitors", watching.look, every=WORKER_SECONDS, on_change=False),
             Reconciler(platform, "cleaning", CleaningWorker(platform).look, every=CLEANING_SECONDS, on_change=False),
             Reconciler(platform, "runs", RunWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "uploads", UploadWorker(platform).look, every=UPLOAD_SECONDS, on_change=False),
@@ -221,6 +225,7 @@ def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], 
         for worker in workers:
             worker.join(timeout=5.0)
         folding.close()
+        watching.close()
         keeper.retire()
 
     return lifespan

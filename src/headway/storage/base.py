@@ -251,7 +251,7 @@ class StreamStorage(Protocol):
 
 
 class MonitorStorage(Records[Monitor], Protocol):
-    """Names are unique in a run; a new monitor is active. Monitors go with their run. ``put`` keeps whether one is active."""
+    """Names are unique in a run. A new monitor is active, and ``put`` changes nothing about that. All go with their run."""
 
     def by_name(self, run_id: str, name: str) -> Monitor | None: ...
     def of_run(self, run_id: str) -> Sequence[Monitor]:

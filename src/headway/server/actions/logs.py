@@ -70,14 +70,18 @@ def _of_run(platform: Platform, session: Session, run: Run, wanted: LogQuery) ->
     """The log of a job's run ends with the job. Any other ends when the run has ended and every writer closed its log,
     or is silent for so long that it will not."""
     streams = session.streams.of_run(run.id, kind=LOG_STREAMS)
+    ended = has_ended(platform, session, run, streams)
+    return [stream for stream in streams if _wanted(stream, wanted)], ended
+
+
+def has_ended(platform: Platform, session: Session, run: Run, streams: Sequence[Stream]) -> bool:
+    """Whether nothing is added to the log of ``run``, whose log streams are ``streams``, as far as can be known."""
     job = session.jobs.find(run.job_id) if run.job_id is not None else None
     if job is not None:
-        ended = job.finished
-    else:
-        silent = now() - timedelta(seconds=platform.run_lost_seconds)
-        still = [stream for stream in streams if not stream.closed and stream.updated_at > silent]
-        ended = run.state is not RunState.RUNNING and not still
-    return [stream for stream in streams if _wanted(stream, wanted)], ended
+        return job.finished
+    silent = now() - timedelta(seconds=platform.run_lost_seconds)
+    still = [stream for stream in streams if not stream.closed and stream.updated_at > silent]
+    return run.state is not RunState.RUNNING and not still
 
 
 def _by_attempt(wanted: LogQuery) -> LogQuery:

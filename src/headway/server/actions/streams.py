@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headway.domain.base import now
-from headway.domain.runs import Run, Stream, StreamCommit
+from headway.domain.runs import LOGS, Run, Stream, StreamCommit
 from headway.domain.users import Permission
 from headway.errors import ConflictError, OffsetConflictError, PermissionDeniedError
 from headway.server.actions.lookup import find_run
@@ -61,6 +61,8 @@ def append(
             platform.segments.write(run_id, name, stream.committed, fresh)
         committed = stream.committed + len(fresh)
         session.streams.put(stream.evolve(committed=committed, closed=stream.closed or close, updated_at=now()))
+        if stream.kind == LOGS:
+            session.monitors.wake(run_id)
         return StreamCommit(committed=committed)
 
 

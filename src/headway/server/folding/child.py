@@ -1,137 +1,47 @@
-"""The folding process as the server sees it: started when needed, started again when it died."""
+"""The folding process as the server sees it."""
 
 from __future__ import annotations
 
-import logging
-import subprocess
-import sys
-import threading
-import time
-
-from pydantic import ValidationError
+from collections.abc import Sequence
 
 from headway.domain.runs import Stream
-from headway.errors import UnavailableError, from_problem
+from headway.errors import UnavailableError
+from headway.server.folding.asking import Child
 from headway.server.folding.messages import (
     Answer,
     DeleteRequest,
     FoldRequest,
     FoldResult,
+    ForgetRequest,
     Setup,
     SummariesRequest,
 )
 
-logger = logging.getLogger("headway.workers.folding")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
-END_SECONDS = 5.0
+class FoldingChild(Child[Answer]):
+    """See :class:`headway.server.folding.asking.Child`."""
 
-
-class FoldingChild:
-    """Requests to the process, one at a time. UnavailableError when it cannot be had now; ask again later."""
+    module = "headway.server.folding"
+    noun = "folding"
 
     def __init__(self, setup: Setup) -> None:
-        self._setup = setup
-        self._process: subprocess.Popen[bytes] | None = None
-        self._asking = threading.Lock()
-        self._pause, self._not_before = 0.0, 0.0
-        self._closed = False
-
-    @property
-    def pid(self) -> int | None:
-        """Of the living process."""
-        return self._process.pid if self._process is not None else None
+        super().__init__(setup, Answer)
 
     def fold(self, stream: Stream) -> FoldResult:
         """See :class:`headway.server.folding.messages.FoldRequest`."""
-        found = self._ask(FoldRequest(stream=stream)).fold
+        found = self.ask(FoldRequest(stream=stream)).fold
         if found is None:
             raise UnavailableError("The folding process gave an answer to something else.")
         return found
 
     def summaries(self, run_id: str, streams: tuple[Stream, ...]) -> Answer:
         """See :class:`headway.server.folding.messages.SummariesRequest`."""
-        return self._ask(SummariesRequest(run_id=run_id, streams=streams))
+        return self.ask(SummariesRequest(run_id=run_id, streams=streams))
 
     def delete(self, run_id: str) -> None:
         """See :class:`headway.server.folding.messages.DeleteRequest`."""
-        self._ask(DeleteRequest(run_id=run_id))
+        self.ask(DeleteRequest(run_id=run_id))
 
-    def close(self) -> None:
-        """End it: what it does at this moment it finishes or loses, and neither harms."""
-        self._closed = True
-        process = self._process
-        if process is None:
-            return
-        if process.stdin is not None:
-            try:
-                process.stdin.close()
-            except BrokenPipeError:
-                pass
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None and self._asking.acquire(timeout=END_SECONDS):
-            process.stdout.close()
-            self._asking.release()
-
-    def _ask(self, request: FoldRequest | SummariesRequest | DeleteRequest) -> Answer:
-        with self._asking:
-            process = self._running()
-            answer = self._exchange(process, request.model_dump_json().encode())
-        self._pause = 0.0
-        if answer.error is not None:
-            raise from_problem(answer.error, int(answer.error.get("status", 500)))
-        return answer
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._closed:
-            raise UnavailableError("The server is ending.")
-        if self._process is None:
-            if time.monotonic() < self._not_before:
-                raise UnavailableError("The folding process is started again in a moment.")
-            self._process = self._start()
-        return self._process
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "headway.server.folding"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the server, which then closes the pipe
-        )
-        self._process = process
-        answer = self._exchange(process, self._setup.model_dump_json().encode())
-        if answer.error is not None:
-            self._lost(process)
-            raise from_problem(answer.error, int(answer.error.get("status", 500)))
-        return process
-
-    def _exchange(self, process: subprocess.Popen[bytes], line: bytes) -> Answer:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(line + b"\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-            return Answer.model_validate_json(answer)
-        except (OSError, ValueError, ValidationError) as error:
-            self._lost(process)
-            raise UnavailableError("The folding process ended; it is started again.") from error
-
-    def _lost(self, process: subprocess.Popen[bytes]) -> None:
-        process.kill()
-        code = process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:
-                    pass
-        self._process = None
-        self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
-        self._not_before = time.monotonic() + self._pause
-        if not self._closed:
-            logger.warning("the folding process ended (%s); it is started again", code)
+    def forget(self, run_id: str, names: Sequence[str]) -> None:
+        """See :class:`headway.server.folding.messages.ForgetRequest`."""
+        self.ask(ForgetRequest(run_id=run_id, names=tuple(names)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -10,16 +9,20 @@ from pydantic import Field
 from headway.domain.base import Record
 from headway.domain.metrics import SeriesSummary
 from headway.domain.runs import Stream
+from headway.server.folding.asking import Setup
 from headway.storage.series.base import StreamKey
 from headway.storage.series.streams import key_of
 
-
-class Setup(Record):
-    """The first line. A database URL may hold a password, so it is not an argument of the process."""
-
-    database_url: str | None
-    """None: SQLite beside ``data``."""
-    data: Path
+__all__ = [
+    "Answer",
+    "DeleteRequest",
+    "FoldRequest",
+    "FoldResult",
+    "FoldingRequest",
+    "ForgetRequest",
+    "Setup",
+    "SummariesRequest",
+]
 
 
 class FoldRequest(Record):
@@ -48,7 +51,15 @@ class DeleteRequest(Record):
     run_id: str
 
 
-FoldingRequest = Annotated[FoldRequest | SummariesRequest | DeleteRequest, Field(discriminator="do")]
+class ForgetRequest(Record):
+    """Remove everything of some streams of a run."""
+
+    do: Literal["forget"] = "forget"
+    run_id: str
+    names: tuple[str, ...]
+
+
+FoldingRequest = Annotated[FoldRequest | SummariesRequest | DeleteRequest | ForgetRequest, Field(discriminator="do")]
 
 
 class FoldResult(Record):

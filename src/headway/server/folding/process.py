@@ -11,7 +11,15 @@ from pydantic import TypeAdapter
 
 from headway.errors import HeadwayError, InternalError
 from headway.server.folding.folder import Folder
-from headway.server.folding.messages import Answer, DeleteRequest, FoldingRequest, FoldRequest, Setup, SummariesRequest
+from headway.server.folding.messages import (
+    Answer,
+    DeleteRequest,
+    FoldingRequest,
+    FoldRequest,
+    ForgetRequest,
+    Setup,
+    SummariesRequest,
+)
 from headway.storage.series.base import SeriesWriter
 from headway.storage.series.opening import open_writer
 from headway.storage.series.streams import key_of
@@ -58,11 +66,16 @@ def _serve(requests: BinaryIO, answers: BinaryIO, series: SeriesWriter, folder: 
         _say(answers, answer)
 
 
-def _answer(request: FoldRequest | SummariesRequest | DeleteRequest, series: SeriesWriter, folder: Folder) -> Answer:
+def _answer(
+    request: FoldRequest | SummariesRequest | DeleteRequest | ForgetRequest, series: SeriesWriter, folder: Folder
+) -> Answer:
     if isinstance(request, FoldRequest):
         return Answer(fold=folder.fold(request.stream))
     if isinstance(request, DeleteRequest):
         series.delete_run(request.run_id)
+        return Answer()
+    if isinstance(request, ForgetRequest):
+        series.delete_streams(request.run_id, request.names)
         return Answer()
     with series.read() as snapshot:
         found = summarise(snapshot, request.run_id, [key_of(stream) for stream in request.streams], {})

@@ -6,9 +6,10 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 
+from headway.domain.monitors import MonitorProgress
 from headway.domain.runs import METRICS, SYSTEM, Stream
 from headway.errors import HeadwayError
-from headway.server.actions import version_facts
+from headway.server.actions import monitor_points, version_facts
 from headway.server.context import Platform
 from headway.server.folding.child import FoldingChild
 from headway.server.folding.messages import FoldResult, Setup
@@ -56,6 +57,7 @@ class FoldingWorker:
             return
         try:
             self._sweep()
+            self._forget_points()
             while not self._platform.wakeups.closed and self._fold_due():
                 self._summarise()
             self._summarise()
@@ -163,6 +165,18 @@ class FoldingWorker:
                 raise
             moment = time.monotonic()
             self._summary_due[run_id] = moment + max(SUMMARY_SECONDS, 10 * (moment - began))
+
+    def _forget_points(self) -> None:
+        """Give back what monitors had found before they were changed or deleted."""
+        with self._platform.storage.read() as session:
+            retired = session.monitors.retired()
+        by_run: dict[str, list[MonitorProgress]] = {}
+        for progress in retired:
+            by_run.setdefault(progress.run_id, []).append(progress)
+        for run_id, some in by_run.items():
+            self._child.forget(run_id, [progress.target for progress in some if progress.written])
+            monitor_points.forget(self._platform, some)
+            self._changed.add(run_id)
 
     def _forget(self, waiting: Sequence[Stream]) -> None:
         """Notes about streams that have nothing to fold are not kept for ever."""

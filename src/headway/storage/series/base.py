@@ -223,6 +223,10 @@ class SeriesWriter(SeriesReader, Protocol):
         """Remove everything of a run and give back the space. Again is harmless."""
         ...
 
+    def delete_streams(self, run_id: str, names: Collection[str]) -> None:
+        """The same of some of its streams."""
+        ...
+
 
 def block_limit(columns: int) -> int:
     """Rows of a block of so many columns at most."""

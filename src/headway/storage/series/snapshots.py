@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, select, tuple_
@@ -30,6 +30,8 @@ from headway.storage.series.rows import Report
 from headway.storage.series.statistics import BIN, FINE_BIN, TOTAL, Bins
 from headway.storage.series.tables import blocks, chunks, columns, entries, schemas, streams
 from headway.storage.sql.columns import MAX_INTEGER
+
+T = TypeVar("T")
 
 
 class SqlSnapshot:
@@ -231,6 +233,6 @@ def _end(end: int | None) -> int:
     return MAX_INTEGER if end is None else end
 
 
-def portions(ids: Sequence[int], size: int = 500) -> Iterator[Sequence[int]]:
+def portions(ids: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
     for start in range(0, len(ids), size):
         yield ids[start : start + size]

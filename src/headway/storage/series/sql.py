@@ -93,6 +93,12 @@ class SqlSeries:
             ids = connection.execute(select(streams.c.id).where(streams.c.run_id == run_id)).scalars().all()
             _delete(connection, ids)
 
+    def delete_streams(self, run_id: str, names: Collection[str]) -> None:
+        with translated(), self._writers.connect() as connection, connection.begin():
+            for some in portions(sorted(names)):
+                held = select(streams.c.id).where(streams.c.run_id == run_id, streams.c.name.in_(some))
+                _delete(connection, connection.execute(held).scalars().all())
+
     def close(self) -> None:
         self._readers.dispose()
         self._writers.dispose()

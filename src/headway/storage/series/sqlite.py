@@ -120,6 +120,10 @@ class SqliteSeries(SqlSeries):
         super().delete_run(run_id)
         self._shrink(quarter=False)
 
+    def delete_streams(self, run_id: str, names: Collection[str]) -> None:
+        super().delete_streams(run_id, names)
+        self._shrink(quarter=True)
+
     def close(self) -> None:
         super().close()
         self._lock.release()

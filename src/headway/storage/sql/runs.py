@@ -27,9 +27,9 @@ BELONGINGS = (
     tables.run_params,
     tables.run_metrics,
     tables.run_details,
-    tables.streams,
     object_tables.monitors,
     object_tables.monitor_progress,
+    tables.streams,
 )
 """What goes with a run, by ``run_id``."""
 LABEL_END = "\n"
