@@ -43,34 +43,48 @@ def _caller(session: Session, token: Token | None) -> Caller:
     # The tokens of attempts and of the gateway are the platform's: what runs goes on when an account is deleted.
     if user is None or (user.disabled_at is not None and token.kind is TokenKind.USER):
         raise _refused()
-    return Caller(user=user, token=token, roles=token_roles(session, user, token))
+    return Caller(user=user, token=token, roles=TokenRoles(session).of(user, token))
 
 
-def token_roles(session: Session, user: User, token: Token) -> dict[str, Role]:
-    """Project id to the role that ``token`` has there: the user's, narrowed by the token."""
-    if token.kind is TokenKind.GATEWAY:
-        return {}
-    if token.kind is TokenKind.JOB:
-        return {token.project_id: Role.MEMBER} if token.project_id else {}
-    if user.admin:
-        ids = [token.project_id] if token.project_id else _all_projects(session) if token.role else []
-        roles = dict.fromkeys(ids, Role.ADMIN)
-    else:
-        roles = {m.project_id: m.role for m in session.members.of_user(user.id)}
-        if token.project_id is not None:
-            roles = {p: r for p, r in roles.items() if p == token.project_id}
-    if token.role is None:
-        return roles
-    return {project_id: lower_role(role, token.role) for project_id, role in roles.items()}
+class TokenRoles:
+    """What tokens may do where. What is read of a user serves all tokens of that user, as long as this lives."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memberships: dict[str, dict[str, Role]] = {}
+        self._projects: list[str] | None = None
+
+    def of(self, user: User, token: Token) -> dict[str, Role]:
+        """Project id to the role that ``token`` has there: the user's, narrowed by the token."""
+        if token.kind is TokenKind.GATEWAY:
+            return {}
+        if token.kind is TokenKind.JOB:
+            return {token.project_id: Role.MEMBER} if token.project_id else {}
+        if user.admin:
+            ids = [token.project_id] if token.project_id else self._all_projects() if token.role else []
+            roles = dict.fromkeys(ids, Role.ADMIN)
+        else:
+            roles = self._memberships_of(user)
+            if token.project_id is not None:
+                roles = {p: r for p, r in roles.items() if p == token.project_id}
+        if token.role is None:
+            return roles
+        return {project_id: lower_role(role, token.role) for project_id, role in roles.items()}
+
+    def _memberships_of(self, user: User) -> dict[str, Role]:
+        if user.id not in self._memberships:
+            self._memberships[user.id] = {m.project_id: m.role for m in self._session.members.of_user(user.id)}
+        return self._memberships[user.id]
+
+    def _all_projects(self) -> list[str]:
+        if self._projects is None:
+            self._projects = [project.id for project in every(self._session.projects.list)]
+        return self._projects
 
 
 def lower_role(one: Role, other: Role) -> Role:
     """The role of the two that allows less."""
     return one if len(ROLE_PERMISSIONS[one]) <= len(ROLE_PERMISSIONS[other]) else other
-
-
-def _all_projects(session: Session) -> list[str]:
-    return [project.id for project in every(session.projects.list)]
 
 
 def _refused() -> AuthenticationError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from headway.domain.base import Page, PageRequest, new_id, now
@@ -24,6 +24,7 @@ from headway.server.actions.specs import (
     new_version,
     settings_of,
 )
+from headway.server.actions.templates import Placed, all_placed, load_placed
 from headway.server.context import Caller, Platform
 from headway.storage.base import Session
 
@@ -163,18 +164,20 @@ def list_deployments(
         found = session.deployments.list(
             page, project_ids=ids, states=states, name=name, model_version_id=model_version
         )
-        items = tuple(with_replicas(session, deployment) for deployment in found.items)
+        placed = all_placed(session) if found.items else {}
+        items = tuple(_shown(deployment, placed.get(deployment.id, ())) for deployment in found.items)
         return Page(items=items, next_cursor=found.next_cursor)
 
 
 def with_replicas(session: Session, deployment: Deployment) -> Deployment:
     """The deployment with the present state of its replicas."""
-    attempts = [a for a in session.attempts.of_owner(OwnerKind.DEPLOYMENT, deployment.id) if a.ended_at is None]
-    numbers = {attempt.id: attempt.number for attempt in attempts}
-    replicas = session.replicas.of_attempts(list(numbers))
+    return _shown(deployment, load_placed(session, deployment.id))
+
+
+def _shown(deployment: Deployment, placed: Iterable[Placed]) -> Deployment:
     shown = [
-        ReplicaStatus(**{**replica.to_status().model_dump(), "name": f"{SERVER_ROLE}-{numbers[replica.attempt_id]}"})
-        for replica in sorted(replicas, key=lambda replica: numbers[replica.attempt_id])
+        ReplicaStatus(**{**one.replica.to_status().model_dump(), "name": f"{SERVER_ROLE}-{one.attempt.number}"})
+        for one in sorted(placed, key=lambda one: one.attempt.number)
     ]
     return deployment.evolve(replicas=tuple(shown))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -229,15 +229,17 @@ def _newest_spec(session: Session, deployment: Deployment) -> DeploymentSpec:
     return session.revisions.get(deployment.id, deployment.pending).spec
 
 
+def with_traffic_before(session: Session, revision: Revision) -> Iterator[Revision]:
+    """Those that were live before ``revision`` was made, newest first."""
+    for earlier in every(lambda page: session.revisions.of_deployment(revision.deployment_id, page)):
+        if earlier.number < revision.number and earlier.live_at is not None:
+            yield earlier
+
+
 def _live_before(session: Session, live: Revision) -> Revision:
     """The newest that had the traffic before ``live`` and was not itself taken back."""
-    for earlier in every(lambda page: session.revisions.of_deployment(live.deployment_id, page)):
-        had_traffic = earlier.number < live.number and earlier.live_at is not None
-        if (
-            had_traffic
-            and earlier.state is not RevisionState.ROLLED_BACK
-            and _lasting(earlier.spec) != _lasting(live.spec)
-        ):
+    for earlier in with_traffic_before(session, live):
+        if earlier.state is not RevisionState.ROLLED_BACK and _lasting(earlier.spec) != _lasting(live.spec):
             return earlier
     raise ConflictError(
         f"Revision {live.number} is the first that had the traffic: there is nothing to go back to.",

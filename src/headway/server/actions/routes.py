@@ -16,7 +16,7 @@ from headway.domain.deployments import (
     RouteVersion,
 )
 from headway.domain.users import Permission, TokenKind
-from headway.server.actions.access import token_roles
+from headway.server.actions.access import TokenRoles
 from headway.server.actions.following import FollowedDeployments
 from headway.server.actions.paging import every
 from headway.server.actions.templates import Placed, all_placed, of_template, template_of
@@ -160,13 +160,15 @@ def _route(deployment: Deployment, placed: Sequence[Placed], labels: Labels, tok
 def _tokens_by_project(session: Session, projects: set[str]) -> dict[str, list[RouteToken]]:
     """Project id to the digests that may predict there. A server admin's plain token may predict everywhere."""
     found: dict[str, list[RouteToken]] = {project_id: [] for project_id in projects}
+    users = {user.id: user for user in every(session.users.list) if user.disabled_at is None}
+    roles = TokenRoles(session)
     for token, digest in session.tokens.usable_digests():
-        user = session.users.find(token.user_id)
-        if user is None or user.disabled_at is not None or token.kind is not TokenKind.USER:
+        user = users.get(token.user_id)
+        if user is None or token.kind is not TokenKind.USER:
             continue
         entry = RouteToken(digest=digest, expires_at=token.expires_at)
         plain_admin = user.admin and token.project_id is None and token.role is None
-        allowed = projects if plain_admin else projects & set(token_roles(session, user, token))
+        allowed = projects if plain_admin else projects & set(roles.of(user, token))
         for project_id in allowed:
             found[project_id].append(entry)
     return found

@@ -14,9 +14,8 @@ from headway.domain.tally import Tally, is_shadows
 from headway.domain.traffic import WINDOW_SECONDS, TrafficCell
 from headway.errors import HeadwayError
 from headway.server.actions.following import FollowedDeployments
-from headway.server.actions.paging import every
 from headway.server.actions.recording import record
-from headway.server.actions.revisions import roll_back
+from headway.server.actions.revisions import roll_back, with_traffic_before
 from headway.server.context import Platform
 from headway.storage.base import Session
 
@@ -151,21 +150,13 @@ def _watch_of(session: Session, deployment: Deployment, moment: datetime) -> Wat
         return None
     if moment >= _over_at(revision.live_at, deployment.guard):
         return None
-    before = _live_before(session, revision)
+    before = next(with_traffic_before(session, revision), None)
     news = new_versions(revision.spec, None if before is None else before.spec)
     return Watch(revision, before, deployment.guard, news, revision.live_at) if news else None
 
 
 def _over_at(live_at: datetime, guard: Guard) -> datetime:
     return live_at + timedelta(seconds=guard.watch_seconds + LATE_SECONDS)
-
-
-def _live_before(session: Session, revision: Revision) -> Revision | None:
-    """The revision that had the traffic until this one went live."""
-    for earlier in every(lambda page: session.revisions.of_deployment(revision.deployment_id, page)):
-        if earlier.number < revision.number and earlier.live_at is not None:
-            return earlier
-    return None
 
 
 def _was_alarmed(session: Session, revision: Revision) -> bool:
