@@ -214,8 +214,7 @@ class Channel(asyncio.Protocol):
         self.leave(by_replica=isinstance(error, GarbageError))
         self.transport.abort()
         for number, waiter in waiting.items():
-            waiter.handle = None
-            waiter.failed(error if number <= self._written else ConnectError("The connection ended before."))
+            _tell(waiter, error if number <= self._written else ConnectError("The connection ended before."))
 
     # Answers.
 
@@ -225,17 +224,12 @@ class Channel(asyncio.Protocol):
         parts = self._parts.pop(number, None)
         if waiter is None:
             return
-        waiter.handle = None
         try:
-            reply = self._read(payload if parts is None else bytes(parts + payload))
+            outcome: Reply | UpstreamError = self._read(payload if parts is None else bytes(parts + payload))
         except GarbageError as error:
             self._reader = ReplyReader(self._heads)
-            waiter.failed(error)
-            return
-        try:
-            waiter.replied(reply)
-        except Exception:  # what becomes of one answer must not keep the others from those who wait for them
-            log.exception("An answer could not be handed over")
+            outcome = error
+        _tell(waiter, outcome)
 
     def _take(self, number: int) -> Waiter | None:
         if not 0 < number <= self._written:
@@ -260,8 +254,19 @@ class Channel(asyncio.Protocol):
         parts += payload
         if len(parts) > MAX_ANSWER:
             self.cancel(number)
-            waiter.handle = None
-            waiter.failed(GarbageError(f"The replica's answer is over {MAX_ANSWER} bytes."))
+            _tell(waiter, GarbageError(f"The replica's answer is over {MAX_ANSWER} bytes."))
+
+
+def _tell(waiter: Waiter, outcome: Reply | UpstreamError) -> None:
+    """Hand one over. Whatever becomes of it must not keep the others from those who wait for them."""
+    waiter.handle = None
+    try:
+        if isinstance(outcome, Reply):
+            waiter.replied(outcome)
+        else:
+            waiter.failed(outcome)
+    except Exception:
+        log.exception("An outcome could not be handed over")
 
 
 class _Sent:

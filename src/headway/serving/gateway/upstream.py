@@ -30,7 +30,7 @@ class Handle(Protocol):
     """A request on its way."""
 
     def break_off(self) -> None:
-        """Forget it: the connection is closed, which tells the replica. Its waiter hears nothing more."""
+        """Forget it: the replica is told, and the waiter hears nothing more."""
         ...
 
 
