@@ -20,6 +20,7 @@ from headway.cli import (
     job,
     lineage,
     model,
+    monitor,
     overview,
     predict,
     processes,
@@ -46,6 +47,7 @@ app.add_typer(importing.app, name="import")
 app.add_typer(job.app, name="job")
 app.command("logs")(job.logs)
 app.add_typer(model.app, name="model")
+app.add_typer(monitor.app, name="monitor")
 app.add_typer(artifact.app, name="artifact")
 lineage.register(app)
 app.add_typer(deploy.app, name="deploy")

@@ -21,6 +21,7 @@ from headway.sdk.resources.instance_types import InstanceTypes
 from headway.sdk.resources.jobs import Jobs
 from headway.sdk.resources.lineage import LineageGraph, LineageResource
 from headway.sdk.resources.models import Models
+from headway.sdk.resources.monitors import Monitors
 from headway.sdk.resources.projects import Projects
 from headway.sdk.resources.runs import Runs
 from headway.sdk.resources.tokens import Tokens
@@ -93,6 +94,11 @@ class Client:
     @cached_property
     def runs(self) -> Runs:
         return Runs(self._session)
+
+    @cached_property
+    def monitors(self) -> Monitors:
+        """Expressions over the log of a run, whose matches are points of its metrics."""
+        return Monitors(self._session)
 
     @cached_property
     def folders(self) -> Folders:

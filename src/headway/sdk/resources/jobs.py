@@ -22,6 +22,7 @@ from headway.sdk.resources.base import Resource
 from headway.sdk.resources.blobs import Blobs
 from headway.sdk.resources.events import follow_events
 from headway.sdk.resources.logs import read_logs
+from headway.sdk.resources.monitors import check_specs
 from headway.sdk.transport import Response
 from headway.sdk.workspaces import WorkspaceInput, describe_workspace, send_workspace
 
@@ -71,6 +72,7 @@ class Jobs(Resource):
             values["command"] = command
         local = LocalInputs.take(values, inputs or {}, init_model)
         request = parse_request(JobCreate, values, what="The job")
+        check_specs(request.monitors)
         meant = describe_workspace(workspace)
         record = send_workspace(Blobs(self._session), meant, project=request.project)
         if record is not None:
