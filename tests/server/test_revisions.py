@@ -18,7 +18,7 @@ from headway.domain.deployments import (
 from headway.domain.models import ModelRegister
 from headway.domain.replicas import OwnerKind
 from headway.errors import ConflictError, HeadwayError, InvalidRequestError, NotFoundError
-from headway.server.actions import deployments, models, revisions
+from headway.server.actions import deployments, models, registration, revisions
 from headway.server.actions.attempts import add_attempt
 from headway.server.actions.templates import template_of
 
@@ -36,7 +36,7 @@ class Scene:
     def register(self, name: str) -> None:
         file = self.world.blob(self.project)
         request = ModelRegister(project=self.project.id, name=name, files=(file,))
-        models.register(self.platform, self.caller, request)
+        registration.register(self.platform, self.caller, request)
 
     def create(self, model: str, **fields: Any) -> Deployment:
         request = DeploymentCreate(project=self.project.id, name=new_id("d"), model=model, start=False, **fields)

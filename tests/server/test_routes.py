@@ -10,7 +10,7 @@ from headway.domain.deployments import Deployment, DeploymentUpdate, Route, Rout
 from headway.domain.models import ModelRegister
 from headway.domain.replicas import Action, Directive, OwnerKind, ReplicaPhase
 from headway.domain.users import TokenKind
-from headway.server.actions import models, revisions
+from headway.server.actions import models, registration, revisions
 from headway.server.actions.attempts import add_attempt
 from headway.server.actions.templates import template_of
 from headway.server.app import PREFIX
@@ -36,7 +36,7 @@ class Scene:
 
     def register(self) -> None:
         request = ModelRegister(project=self.project.id, name=self.model, files=(self.world.blob(self.project),))
-        models.register(self.platform, self.world.admin, request)
+        registration.register(self.platform, self.world.admin, request)
 
     def alias(self, name: str, number: int) -> None:
         models.set_alias(self.platform, self.world.admin, self.model, self.project.id, name, number)
