@@ -290,15 +290,15 @@ class JobSpec(Request):
 ROLE_SHORTCUTS = ("command", "count", "container", "instance_type", "ports")
 
 
-class JobCreate(JobSpec):
-    """A submission. ``command``, ``count``, ``container``, ``instance_type`` and ``ports`` beside ``roles`` are defaults
-    for every role that lacks them; without ``roles`` they describe one role, ``worker``."""
+class JobTemplate(JobSpec):
+    """All of a submission but its name and place.
+
+    ``command``, ``count``, ``container``, ``instance_type`` and ``ports`` beside ``roles`` are defaults for every role that
+    lacks them; without ``roles`` they describe one role, ``worker``.
+    """
 
     input_shortcuts: ClassVar[tuple[str, ...]] = ROLE_SHORTCUTS
 
-    name: Name
-    project: Name
-    start: bool = True
     secrets: dict[str, SecretStr] = {}
     """More environment, never shown again."""
     workspace_credentials: Credentials | None = None
@@ -331,6 +331,14 @@ class JobCreate(JobSpec):
     def to_spec(self) -> JobSpec:
         """The part that the record keeps: no name, no project, no secret."""
         return JobSpec.model_construct(**{name: getattr(self, name) for name in JobSpec.model_fields})
+
+
+class JobCreate(JobTemplate):
+    """A submission; see :class:`JobTemplate` for what may be left out."""
+
+    name: Name
+    project: Name
+    start: bool = True
 
 
 class Failure(Record):

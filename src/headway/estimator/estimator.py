@@ -8,19 +8,22 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from headway.domain.base import did_you_mean, parse_request
 from headway.domain.catalogue import CatalogueKind
 from headway.domain.jobs import Job, JobState
 from headway.domain.models import ModelVersion
 from headway.domain.monitors import MonitorSpec
 from headway.errors import InvalidRequestError, NotFoundError
-from headway.estimator.forms import Settings
+from headway.estimator.forms import Settings, masked
 from headway.estimator.predictor import DeployedPredictor
 from headway.sdk.client import Client
+from headway.sdk.inputs import InputSource
 
 MODEL_OUTPUTS = "model/"
 """Where a job keeps what its program left in the model directory, among its outputs."""
-Inputs = str | Path | Mapping[str, str | Path] | None
+Inputs = InputSource | Mapping[str, InputSource] | None
 _KEYWORDS = (
     "framework",
     "entry_point",
@@ -119,14 +122,14 @@ class Estimator:
         if isinstance(instance_count, bool) or not isinstance(instance_count, int) or instance_count < 1:
             raise InvalidRequestError(f"instance_count is a whole number above 0, not {instance_count!r}.")
         self._settings = Settings(
-            image, command, framework, entry_point, source_dir, git, algorithm, dict(hyperparameters or {})
+            image, command, framework, entry_point, source_dir, masked(git), algorithm, dict(hyperparameters or {})
         )
         self._settings.check()
         self._instance_type, self._instance_count = instance_type, instance_count
         self._monitors = tuple(_monitor(each) for each in monitors)
         optional = {
             "environment": dict(environment) if environment else None,
-            "secrets": dict(secrets) if secrets else None,
+            "secrets": {name: SecretStr(value) for name, value in secrets.items()} if secrets else None,
             "init_model": init_model,
             "output_path": output_path,
             "max_runtime": max_runtime,
@@ -199,10 +202,7 @@ class Estimator:
         if self._monitors:
             fields["monitors"] = [monitor.model_dump(exclude_none=True) for monitor in self._monitors]
         if inputs is not None:
-            given = inputs if isinstance(inputs, Mapping) else {"train": inputs}
-            fields["inputs"] = {
-                name: source if isinstance(source, Path) else str(source) for name, source in given.items()
-            }
+            fields["inputs"] = inputs if isinstance(inputs, Mapping) else {"train": inputs}
         name = job_name or f"fit-{self._title()}".replace("/", "-")[:256]
         self._framework, self.model = program.framework, None
         self.job = self.client.jobs.create(name, project=self._project, **fields)

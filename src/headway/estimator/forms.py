@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from headway.domain.algorithms import find_algorithm
 from headway.domain.catalogue import CatalogueKind
 from headway.domain.files import check_path
@@ -116,5 +118,11 @@ class Settings:
             return found
         if self.source_dir is None:
             return {}
-        source = str(self.source_dir)
-        return {"workspace": {"kind": "objects", "address": source} if source.startswith("s3://") else self.source_dir}
+        return {"workspace": self.source_dir}
+
+
+def masked(git: str | Mapping[str, Any] | None) -> str | Mapping[str, Any] | None:
+    """Where code comes from, its password where nothing prints it."""
+    if isinstance(git, Mapping) and isinstance(git.get("password"), str):
+        return {**git, "password": SecretStr(git["password"])}
+    return git
