@@ -8,14 +8,10 @@ import socket
 import statistics
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from headway.domain.deployments import RouteTable
@@ -303,63 +299,3 @@ def test_an_answer_that_was_not_asked_for_is_given_to_nobody(spawn, tools, tmp_p
             assert b"stolen" not in answer.content
             assert answer.content == b"first" or answer.status_code in (502, 503)
     impostor.close()
-
-
-# Together and alone.
-
-
-@pytest.fixture(scope="module")
-def alone(digits):
-    """The answer to each row by itself."""
-    found = [
-        post(digits, json.dumps({"instances": [image.tolist()]})).json()["predictions"][0] for image in IMAGES[:16]
-    ]
-    assert all(sorted(row) == ["classes", "probabilities"] for row in found)
-    return found
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    calls=st.lists(st.lists(st.integers(0, 15), min_size=1, max_size=7), min_size=1, max_size=12),
-    connections=st.integers(1, 4),
-    chance=st.randoms(use_true_random=False),
-)
-def test_what_arrives_together_is_answered_as_what_comes_alone(door, tools, alone, calls, connections, chance):
-    """Many row counts, in any order, pipelined over a few connections, so that batches of every make-up come about."""
-    sent = [[] for _ in range(connections)]
-    for call in calls:
-        sent[chance.randrange(connections)].append(call)
-    order = [number for number, queue in enumerate(sent) if queue]
-    chance.shuffle(order)
-    with ExitStack() as stack:
-        opened = {
-            number: stack.enter_context(socket.create_connection(("127.0.0.1", door.port), timeout=30))
-            for number in order
-        }
-        for number in order:
-            bodies = [
-                json.dumps({"instances": [IMAGES[row].tolist() for row in call]}).encode() for call in sent[number]
-            ]
-            opened[number].sendall(b"".join(tools.post("/model-serving/dep1:predict", body) for body in bodies))
-        for number in order:
-            with opened[number].makefile("rb") as reader:
-                for call in sent[number]:
-                    check_rows(read_json(reader)["predictions"], [alone[row] for row in call])
-
-
-def read_json(reader):
-    """The body of the next answer, which must be 200."""
-    assert reader.readline().startswith(b"HTTP/1.1 200 ")
-    length = None
-    while (line := reader.readline().strip()) != b"":
-        name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            length = int(value)
-    return json.loads(reader.read(length))
-
-
-def check_rows(found, wanted):
-    assert [row["classes"] for row in found] == [row["classes"] for row in wanted]
-    np.testing.assert_allclose(
-        [row["probabilities"] for row in found], [row["probabilities"] for row in wanted], rtol=1e-6, atol=1e-9
-    )

@@ -37,7 +37,7 @@ def as_json(value: object) -> Sent:
 
 def tensor(rows: list[list[object]], datatype: str = "FP64", **other: object) -> dict[str, object]:
     shape = [len(rows), len(rows[0])]
-    return {"name": "inputs", "datatype": datatype, "shape": shape, "data": list(chain(*rows)), **other}
+    return {"name": "inputs", "datatype": datatype, "shape": shape, "data": list(chain.from_iterable(rows)), **other}
 
 
 def binary(header: object, data: bytes, length: object = None) -> Sent:

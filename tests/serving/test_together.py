@@ -1,200 +1,186 @@
-"""What arrives in one turn is read as one array and written together, and nobody's answer shows it."""
+"""Requests that arrive together are answered as if each had come alone: whatever the model, their sizes and their order."""
 
 from __future__ import annotations
 
-import asyncio
 import json
+import random
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import uvloop
-from hypothesis import example, given, settings
+import requests
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
-from headway.serving.arrivals import Arrivals
-from headway.serving.batching import Batcher
-from headway.serving.http.exchange import Exchange
-from headway.serving.http.messages import Request
-from headway.serving.metrics import RequestMetrics
-from headway.serving.pace import Pace
-from headway.serving.prediction import Prediction, finish_together
-from headway.serving.protocols.base import Served
-from headway.serving.protocols.paths import locate
-from headway.serving.protocols.registry import wires
-from headway.serving.runtimes.base import Signature, TensorSpec
-from headway.serving.worker import ModelWorker
-from headway.testing.protocols import FunctionModel, ask
+from headway.domain.deployments import RouteTable
 
-SECONDS = 30.0
-PATHS = ["/model-serving/d:predict", "/v1/models/m:predict"]
+IMAGES = load_digits(return_X_y=True)[0][:16]
+PATH = "/model-serving/dep1:predict"
+SECONDS = 60
+TAKES_MANY = """
+import numpy as np
 
+WEIGHTS = np.random.default_rng(7).normal(size=(64, 10))
 
-class Done:
-    """Who answers go to."""
+class Predictor:
+    batch = True
 
-    def __init__(self, count: int) -> None:
-        self.left = count
-        self.all = asyncio.get_running_loop().create_future()
+    def predict(self, rows):
+        scores = np.tanh(np.array(rows) @ WEIGHTS)
+        return {"best": scores.argmax(axis=1).tolist(), "scores": scores.tolist()}
+"""
+MISFIT = [0.0] * 63
+"""A row that no model takes."""
 
-    def answered(self) -> None:
-        self.left -= 1
-        if not self.left:
-            self.all.set_result(None)
+Call = Sequence[int]
+"""Numbers of images; an empty one stands for a misfit."""
 
 
-def ask_together(model, path, bodies, headers=((),)):
-    """Answers to bodies that arrive in one turn of the loop, by what a replica puts a request through."""
-    metrics = RequestMetrics()
-    asked: list[int] = []
+def save_mlp(directory: Path) -> Path:
+    """64 → 32 → 10 in float32, whose sums depend on how many rows are multiplied at once."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
 
-    def counting(inputs):
-        asked.append(1)
-        return model.predict(inputs)
-
-    counted = FunctionModel(counting, model.signature, batch=model.batch, metadata=model.metadata)
-
-    async def scene():
-        worker, pace = ModelWorker(), Pace(pinned=False)
-        options = {"max_rows": 256, "max_wait_ms": 0.0, "observe": lambda rows: None, "together": finish_together}
-        arrivals = Arrivals(counted, Batcher(counted, worker, pace, **options))
-        done, exchanges = Done(len(bodies)), []
-        target = locate(path)
-        wire = wires(Served("m", 3))[target.protocol]
-        for number, body in enumerate(bodies):
-            request = Request("POST", path, "1.1", list(headers[number % len(headers)]), "test")
-            request.body = body
-            exchanges.append(Exchange(request, done))
-            arrivals.add(Prediction(exchanges[-1], counted, wire, metrics), target)
-        await asyncio.wait_for(done.all, SECONDS)
-        return [exchange.response for exchange in exchanges]
-
-    responses = uvloop.run(scene())
-    assert metrics.in_flight == 0
-    assert sum(metrics.codes.values()) == len(bodies)
-    return responses, len(asked)
-
-
-def matrix(dtype, width=2):
-    return Signature((TensorSpec("x", dtype, (None, width)),))
-
-
-def scores(inputs):
-    """Answers each row by itself, to the last bit, whatever stands beside it."""
-    x = inputs["x"]
-    return {"class": x.argmax(axis=1), "scores": x * x.dtype.type(0.1), "sum": x[:, 0] + x[:, 1]}
-
-
-MODELS = {
-    "float64": FunctionModel(scores, matrix("float64")),
-    "float32": FunctionModel(scores, matrix("float32")),
-    "float16 alone": FunctionModel(lambda i: {"y": i["x"]}, matrix("float16")),
-    "float32 alone": FunctionModel(lambda i: {"y": i["x"] * np.float32(0.1)}, matrix("float32")),
-    "any numbers": FunctionModel(lambda i: {"y": i["x"] * 2}, matrix("")),
-    "int64": FunctionModel(lambda i: {"y": i["x"]}, matrix("int64")),
-    "bool": FunctionModel(lambda i: {"y": i["x"]}, matrix("bool")),
-    "texts": FunctionModel(lambda i: {"y": i["x"], "z_bytes": i["x"][:, 0]}, matrix("object")),
-    "a mixed table": FunctionModel(
-        lambda i: i, Signature((TensorSpec("x", "object", (None, 2), ("a", "b"), mixed=True),))
-    ),
-    "a vector": FunctionModel(lambda i: {"y": i["x"] + 1}, Signature((TensorSpec("x", "float32", (None,)),))),
-    "free width": FunctionModel(
-        lambda i: {"y": i["x"].sum(axis=1)}, Signature((TensorSpec("x", "float64", (None, None)),))
-    ),
-    "no rows": FunctionModel(
-        lambda i: {"y": i["x"].sum()}, Signature((TensorSpec("x", "float64", (None, 2)),), rows=False)
-    ),
-    "two inputs": FunctionModel(
-        lambda i: {"n": i["x"], "m": i["y"]},
-        Signature((TensorSpec("x", "int64", (None,)), TensorSpec("y", "float32", (None,)))),
-    ),
-    "a function of rows": FunctionModel(lambda rows: rows, batch=True),
-    "a function": FunctionModel(lambda value: value),
-}
-
-NUMBERS = st.one_of(
-    st.integers(-3, 3),
-    st.integers(),
-    st.integers(2**53 - 2, 2**64 + 2),
-    st.floats(width=32),
-    st.floats(),
-    st.sampled_from([1e300, 65504.0, 65520.0, 2.0**53 + 2, -0.0]),
-)
-CELLS = st.one_of(NUMBERS, NUMBERS, st.booleans(), st.none(), st.sampled_from(["NaN", "a", "", {"b64": "YQ=="}]))
-ROWS = st.one_of(
-    st.lists(NUMBERS, min_size=2, max_size=2),
-    st.lists(NUMBERS, min_size=2, max_size=2),
-    st.lists(CELLS, min_size=1, max_size=3),
-    CELLS,
-    st.dictionaries(st.sampled_from(["x", "y", "a", "b"]), CELLS, max_size=2),
-)
-BODIES = st.one_of(
-    st.fixed_dictionaries({"instances": st.lists(ROWS, max_size=3)}).map(json.dumps).map(str.encode),
-    st.fixed_dictionaries({"instances": st.lists(st.lists(NUMBERS, min_size=2, max_size=2), min_size=1, max_size=3)})
-    .map(json.dumps)
-    .map(str.encode),
-    st.fixed_dictionaries({"inputs": st.lists(ROWS, max_size=3)}).map(json.dumps).map(str.encode),
-    st.fixed_dictionaries(
-        {"instances": st.lists(ROWS, max_size=2), "signature_name": st.sampled_from(["serving_default", "other"])}
+    chance = np.random.default_rng(7)
+    weights = [
+        numpy_helper.from_array(chance.normal(size=shape).astype(np.float32), name)
+        for name, shape in (("first", (64, 32)), ("second", (32, 10)))
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "first"], ["sums"]),
+        helper.make_node("Tanh", ["sums"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "second"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["probabilities"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 64])]
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", 10])]
+    graph = helper.make_graph(nodes, "mlp", inputs, outputs, weights)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), directory / "model.onnx"
     )
-    .map(json.dumps)
-    .map(str.encode),
-    st.sampled_from([b"", b"[", b"[]", b"[[1, 2]]", b'{"instances": 3}', b'{"instances": [[1, 2]]} x', b"\xff"]),
+    return directory
+
+
+@pytest.fixture(scope="module", params=["scikit-learn", "onnx", "python"])
+def replica(request, start_replica, digits_dir, tmp_path_factory):
+    if request.param == "scikit-learn":
+        return start_replica(digits_dir)
+    directory = tmp_path_factory.mktemp("model")
+    if request.param == "python":
+        (directory / "predict.py").write_text(TAKES_MANY)
+        return start_replica(directory)
+    return start_replica(save_mlp(directory))
+
+
+@pytest.fixture(scope="module")
+def gateway(spawn, tools, replica, tmp_path_factory):
+    """In front of that replica, with its routes from a file."""
+    directory = tmp_path_factory.mktemp("server") / "gateway"
+    directory.mkdir(mode=0o700)
+    route = tools.route("dep1", (1, 1, {"a": replica.address}))
+    (directory / "routes.json").write_text(RouteTable(version=1, routes=[route]).model_dump_json())
+    return spawn("headway.serving.gateway", "--directory", str(directory))
+
+
+@pytest.fixture(scope="module", params=["replica", "gateway"])
+def port(request, replica, gateway) -> int:
+    return replica.port if request.param == "replica" else gateway.port
+
+
+@pytest.fixture(scope="module")
+def alone(replica) -> list[Any]:
+    """The answer to each image by itself."""
+    found = []
+    for image in IMAGES:
+        answer = requests.post(replica.url + PATH, json={"instances": [image.tolist()]}, timeout=SECONDS)
+        assert answer.status_code == 200, answer.text
+        found.append(answer.json()["predictions"][0])
+    return found
+
+
+def request_of(tools, call: Call) -> bytes:
+    rows = [IMAGES[number].tolist() for number in call] or [MISFIT]
+    return tools.post(PATH, json.dumps({"instances": rows}).encode())
+
+
+def read_answer(reader) -> tuple[int, Any]:
+    """Status and document of the next answer."""
+    status, length = int(reader.readline().split()[1]), 0
+    while (line := reader.readline().strip()) != b"":
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+    return status, json.loads(reader.read(length))
+
+
+def check(answer: tuple[int, Any], call: Call, alone: list[Any]) -> None:
+    status, document = answer
+    assert status == (200 if call else 400), document
+    if call:
+        found = document["predictions"]
+        assert len(found) == len(call)
+        for row, number in zip(found, call, strict=True):
+            check_equal(row, alone[number])
+
+
+def check_equal(found: Any, wanted: Any) -> None:
+    """Equal within what floating point leaves open."""
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys()
+        for key, value in wanted.items():
+            check_equal(found[key], value)
+    else:
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+def asked(tools, port: int, calls: Sequence[Sequence[Call]], order: Sequence[int], alone: list[Any]) -> None:
+    """Send each connection's calls at once, connection after connection, and check every answer."""
+    with ExitStack() as stack:
+        opened = {
+            number: stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=SECONDS))
+            for number in order
+        }
+        for number in order:
+            opened[number].sendall(b"".join(request_of(tools, call) for call in calls[number]))
+        for number in order:
+            with opened[number].makefile("rb") as reader:
+                for call in calls[number]:
+                    check(read_answer(reader), call, alone)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    calls=st.lists(st.lists(st.integers(0, 15), min_size=0, max_size=7), min_size=1, max_size=12),
+    connections=st.integers(1, 4),
+    chance=st.randoms(use_true_random=False),
 )
+def test_what_arrives_together_is_answered_as_what_comes_alone(tools, port, alone, calls, connections, chance):
+    """Many row counts, in any order, over a few connections, so that batches of every make-up come about."""
+    sent: list[list[Call]] = [[] for _ in range(connections)]
+    for call in calls:
+        sent[chance.randrange(connections)].append(call)
+    order = [number for number, queue in enumerate(sent) if queue]
+    chance.shuffle(order)
+    asked(tools, port, sent, order, alone)
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
-@settings(deadline=None, max_examples=40)
-@given(bodies=st.lists(BODIES, min_size=1, max_size=6), path=st.sampled_from(PATHS))
-@example(bodies=[b'{"instances": [[true, false]]}', b'{"instances": [[1.5, 2]]}'], path=PATHS[0])
-@example(bodies=[b'{"instances": [[18014398509481985, 0]]}', b'{"instances": [[0.5, 2]]}'], path=PATHS[0])
-@example(bodies=[b'{"instances": [[36028799166447617, 0]]}', b'{"instances": [[0.5, 2]]}'], path=PATHS[0])
-@example(bodies=[b'{"instances": [[1, 2]]}', b'{"instances": [[0.5, 2]]}', b'{"instances": [[1, "a"]]}'], path=PATHS[1])
-@example(bodies=[b'{"instances": [[1, 2]]}', b'{"instances": [[3, NaN], [5, 6]]}'], path=PATHS[1])
-def test_answers_are_the_same_to_the_last_byte_as_one_by_one(model, bodies, path):
-    together, _ = ask_together(model, path, bodies)
-    for body, response in zip(bodies, together, strict=True):
-        try:
-            alone = ask(model, path, body)
-        except (ValueError, TypeError) as error:  # the model's own refusal
-            assert (response.status, json.loads(response.body)["error"]) == (400, str(error) or type(error).__name__)
-            continue
-        except Exception as error:  # noqa: BLE001  # its fault
-            assert response.status == 500
-            assert str(error) in json.loads(response.body)["error"]
-            continue
-        assert (response.status, response.body, response.content_type) == (
-            alone.status,
-            alone.body,
-            alone.content_type,
-        )
+def test_these_are_batches(tools, replica, alone):
+    """Else the test above would compare nothing with nothing."""
+    before = batches(replica)
+    calls = [[random.Random(number).randrange(16)] for number in range(64)]
+    asked(tools, replica.port, [calls], [0], alone)
+    rows, count = (after - earlier for after, earlier in zip(batches(replica), before, strict=True))
+    assert rows == 64
+    assert count < 64
 
 
-def test_many_are_one_prediction_and_a_misfit_among_them_is_refused_alone():
-    bodies = [json.dumps({"instances": [[n, n + 0.5]] * (n % 3 + 1)}).encode() for n in range(40)]
-    responses, asked = ask_together(MODELS["float32"], PATHS[0], bodies)
-    assert {response.status for response in responses} == {200}
-    assert asked == 1
-    bodies[7], bodies[20] = b'{"instances": [[1]]}', b"{"
-    responses, asked = ask_together(MODELS["float32"], PATHS[0], bodies)
-    assert [number for number, response in enumerate(responses) if response.status != 200] == [7, 20]
-    assert b"rows of 1 features where there are 2" in responses[7].body
-    assert asked == 1
-
-
-def test_what_the_head_says_of_one_binary_body_counts_among_others():
-    body = b'{"instances": [[1, 2]]}'
-    binary = [(b"inference-header-content-length", b"%d" % len(body))]
-    responses, _ = ask_together(MODELS["float64"], PATHS[0], [body, body, body], headers=([], binary, []))
-    assert [response.status for response in responses] == [200, 400, 200]
-
-
-def test_an_answer_that_has_no_form_is_the_fault_of_its_own_row():
-    def odd(inputs):
-        values = np.empty(len(inputs["x"]), dtype=object)
-        values[:] = [object() if row[0] < 0 else "fine" for row in inputs["x"]]
-        return {"y": values}
-
-    bodies = [b'{"instances": [[%d, 0]]}' % number for number in (1, -1, 2)]
-    responses, _ = ask_together(FunctionModel(odd, matrix("float64")), PATHS[0], bodies)
-    assert [response.status for response in responses] == [200, 500, 200]
-    assert responses[0].body == b'{"predictions":["fine"]}'
+def batches(replica) -> tuple[float, float]:
+    """How many rows were predicted, in how many batches."""
+    text = requests.get(replica.url + "/metrics", timeout=SECONDS).text
+    found = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return float(found["headway_model_batch_rows_sum"]), float(found["headway_model_batch_rows_count"])
