@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from headway.sdk.client import Client
     from headway.sdk.endpoints import Prediction
     from headway.sdk.predictor import Predictor
+    from headway.sdk.signatures import infer_signature
     from headway.tracking.artifact import Artifact
     from headway.tracking.artifact_loading import load_artifact
     from headway.tracking.audio import Audio
@@ -125,6 +126,7 @@ __all__ = [
     "confusion_matrix",
     "current_run",
     "diff",
+    "infer_signature",
     "init",
     "load_artifact",
     "load_run",
@@ -153,6 +155,7 @@ _HOMES = {
     "headway.sdk.client": ("Client",),
     "headway.sdk.endpoints": ("Prediction",),
     "headway.sdk.predictor": ("Predictor",),
+    "headway.sdk.signatures": ("infer_signature",),
     "headway.tracking.artifact": ("Artifact",),
     "headway.tracking.artifact_loading": ("load_artifact",),
     "headway.tracking.audio": ("Audio",),

@@ -50,6 +50,12 @@ def is_number(word: str) -> bool:
     return word == LATEST or _NUMBER.fullmatch(word) is not None
 
 
+def check_alias(alias: str) -> None:
+    """InvalidRequestError for a word that means a version by itself."""
+    if is_number(alias):
+        raise InvalidRequestError(f"{alias!r} cannot be an alias: it means a version by itself.")
+
+
 def parse_reference(reference: str) -> VersionReference:
     """What ``reference`` names, by its first reading.
 

@@ -85,14 +85,14 @@ class RunDiff:
         """
         found: dict[str, Any] = {side: {"id": run.id, "name": run.name} for side, run in (("a", self.a), ("b", self.b))}
         for section in SECTIONS:
-            found[section] = {change.key: _sides(change) for change in getattr(self, section)}
+            found[section] = {change.key: sides_of(change) for change in getattr(self, section)}
         return found
 
     def rows(self) -> Iterator[tuple[str, str, str, str]]:
         """Section, key and both sides as texts for people; of a metric its last value."""
         for section in SECTIONS:
             for change in getattr(self, section):
-                yield section, change.key, _text(change.a), _text(change.b)
+                yield section, change.key, value_text(change.a), value_text(change.b)
 
     def __repr__(self) -> str:
         lines = [f"RunDiff of a = {_title(self.a)} and b = {_title(self.b)}"]
@@ -120,10 +120,10 @@ def compare(a: Comparable, b: Comparable) -> RunDiff:
     return RunDiff(
         one,
         two,
-        config=_changes(flatten(one.config), flatten(two.config)),
-        environment=_changes(flatten(one.environment, quoted=False), flatten(two.environment, quoted=False)),
-        metrics=_changes(RunSummary(one.summary.values()), RunSummary(two.summary.values()), _same_summary),
-        inputs=_changes({name: name for name in one.inputs}, {name: name for name in two.inputs}),
+        config=changes(flatten(one.config), flatten(two.config)),
+        environment=changes(flatten(one.environment, quoted=False), flatten(two.environment, quoted=False)),
+        metrics=changes(RunSummary(one.summary.values()), RunSummary(two.summary.values()), _same_summary),
+        inputs=changes({name: name for name in one.inputs}, {name: name for name in two.inputs}),
     )
 
 
@@ -162,9 +162,8 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b or (a != a and b != b))
 
 
-def _changes(
-    a: Mapping[str, Any], b: Mapping[str, Any], equal: Callable[[Any, Any], bool] = same
-) -> tuple[Change, ...]:
+def changes(a: Mapping[str, Any], b: Mapping[str, Any], equal: Callable[[Any, Any], bool] = same) -> tuple[Change, ...]:
+    """What two mappings do not share, in the order of ``a``, then of ``b``."""
     keys = [*a, *(key for key in b if key not in a)]
     pairs = ((key, a.get(key, ABSENT), b.get(key, ABSENT)) for key in keys)
     return tuple(
@@ -185,7 +184,8 @@ def difference(change: Change) -> float | int | None:
     return None if numbers[0] is None or numbers[1] is None else numbers[1] - numbers[0]
 
 
-def _sides(change: Change) -> dict[str, Any]:
+def sides_of(change: Change) -> dict[str, Any]:
+    """A change as JSON values; a side that lacks something lacks its key."""
     return {side: _plain(value) for side, value in (("a", change.a), ("b", change.b)) if value is not ABSENT}
 
 
@@ -195,7 +195,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A side of a change for people, cut where it is long."""
     if value is ABSENT:
         return "—"
     if isinstance(value, SeriesSummary):

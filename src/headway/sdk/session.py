@@ -161,7 +161,12 @@ def segment(text: str, what: str) -> str:
 
 
 def _query_text(query: Query | None) -> str:
-    given = {key: _query_value(value) for key, value in (query or {}).items() if value is not None}
+    given = [
+        (key, _query_value(item))
+        for key, value in (query or {}).items()
+        if value is not None
+        for item in (value if isinstance(value, list) else [value])
+    ]
     return f"?{urlencode(given)}" if given else ""
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from headway.domain.base import Page, PageRequest
 from headway.domain.files import FileEntry
+from headway.domain.model_references import check_alias
 from headway.domain.models import Model, ModelUpdate, ModelVersion, ModelVersionUpdate
 from headway.domain.users import Permission
 from headway.errors import ConflictError, NotFoundError
 from headway.server.actions.lookup import find_model, find_project, find_version, resolve_version
 from headway.server.actions.paging import every
 from headway.server.actions.recording import record
-from headway.server.actions.registration import check_alias
 from headway.server.context import Caller, Platform
 from headway.storage.base import Session
 

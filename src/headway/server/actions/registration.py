@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from headway.domain.base import Record, new_id, now
 from headway.domain.files import FileEntry, check_manifest, manifest_digest
 from headway.domain.lineage import Link, NodeKind, Relation
-from headway.domain.model_references import is_number
+from headway.domain.model_references import check_alias
 from headway.domain.models import GitInfo, Model, ModelRegister, ModelSignature, ModelVersion, detect_runtime
 from headway.domain.projects import Project
 from headway.domain.redaction import redact_url
@@ -88,12 +88,6 @@ def register(platform: Platform, caller: Caller, request: ModelRegister) -> Mode
             _link(session, version, origin.source)
         caller.remember(session, version)
         return version
-
-
-def check_alias(alias: str) -> None:
-    """InvalidRequestError for a word that means a version by itself."""
-    if is_number(alias):
-        raise InvalidRequestError(f"{alias!r} cannot be an alias: it means a version by itself.")
 
 
 def _origin(platform: Platform, caller: Caller, project: Project, request: ModelRegister) -> _Origin:
