@@ -26,6 +26,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -206,6 +207,25 @@ def test_a_model_of_documents_takes_a_list_of_texts():
 def test_a_sparse_answer_is_an_array():
     model = SklearnModel(OneHotEncoder().fit([[1.0], [2.0]]))
     assert model.predict({"inputs": np.array([[2.0]], dtype=object)})["outputs"].tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        HistGradientBoostingClassifier(max_iter=5, random_state=0),
+        GradientBoostingClassifier(n_estimators=5, random_state=0),
+        MLPClassifier((4,), max_iter=400, random_state=0),
+        MLPClassifier((4,), solver="sgd", max_iter=400, random_state=0),
+        make_pipeline(SimpleImputer(), RandomForestClassifier(5, random_state=0)),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_what_scikit_learn_keeps_beside_its_estimators_is_loaded(tmp_path, estimator):
+    estimator.fit(POINTS, KINDS)
+    answer = predict(load_model(save(tmp_path, estimator)), POINTS)
+    assert answer["classes"].tolist() == estimator.predict(POINTS).tolist()
+    np.testing.assert_allclose(answer["probabilities"], estimator.predict_proba(POINTS))
 
 
 def test_untrusted_types_are_named_and_not_loaded(tmp_path):

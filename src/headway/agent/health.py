@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Callable
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two looks while the program starts."""
+SHARE = 0.05
+"""Of the time that it has taken to start so far: how much longer than needed that time may become through the pauses."""
 CHECK_SECONDS = 2.0
 """Seconds between two looks once it has answered."""
 ANSWER_SECONDS = 5.0
@@ -54,11 +57,11 @@ class HealthWatch:
             self._on_silent()
 
     def _wait_ready(self) -> bool:
-        pause = FIRST_PAUSE
+        began = time.monotonic()
         while not self.answers():
-            if self._closed.wait(pause):
+            pause = SHARE * (time.monotonic() - began)
+            if self._closed.wait(min(max(pause, FIRST_PAUSE), LONGEST_PAUSE)):
                 return False
-            pause = min(pause * 1.5, LONGEST_PAUSE)
         return not self._closed.is_set()
 
     def answers(self) -> bool:

@@ -20,9 +20,16 @@ from headway.serving.runtimes.sklearn_inputs import INPUT, as_estimator_takes_it
 from headway.serving.runtimes.zips import check_archive
 
 PREFERRED_FILE = "model.skops"
-TRUSTED = ("numpy.dtype", "sklearn.tree._tree.Tree")
-"""The name of a type of numbers, which what fills gaps keeps; and scikit-learn's own compiled tree, which every forest is made of and skops leaves to its user to trust. Loading one calls
-no code of the file's; a forged one could at worst crash the replica, as a predict.py beside it could."""
+TRUSTED = (
+    "numpy.dtype",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+)
+"""What skops leaves to its user to trust: the name of a type of numbers, which what fills gaps keeps, scikit-learn's own
+trees, which every forest is made of, and what trained a neural network. Loading one calls no code of the file's; a forged
+tree could at worst crash the replica, as a predict.py beside it could."""
 
 MOST_LIKELY = frozenset(
     {
