@@ -361,6 +361,8 @@ class Scene:
             return {"path": self._folder()}
         if "/{bucket}/object" in path and verb != "POST" and not (verb == "GET" and path.endswith("/objects")):
             return {"key": "a/../b"}
+        if path.endswith("/{bucket}"):
+            return {"force": True}
         if path == "/lineage":
             return {"subject": self.own_job.id}
         return {}

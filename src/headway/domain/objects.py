@@ -78,6 +78,15 @@ def prefix_end(prefix: str) -> str | None:
     return shorter[:-1] + chr(0xE000 if following == 0xD800 else following)
 
 
+def folder_prefix(key: str) -> str:
+    """What the keys of everything below ``key`` begin with.
+
+    >>> folder_prefix("data"), folder_prefix("data/"), folder_prefix("")
+    ('data/', 'data/', '')
+    """
+    return key if not key or key.endswith("/") else f"{key}/"
+
+
 class Bucket(Record):
     """A named place for objects; names are unique in a project. It is made by the first write."""
 
@@ -110,6 +119,11 @@ class StoredObject(Record):
     @property
     def uri(self) -> str:
         return f"{SCHEME}{self.bucket}/{self.key}"
+
+    @property
+    def marks_directory(self) -> bool:
+        """Whether it has no content and a key that ends with ``/``, as S3 tools leave them for empty directories."""
+        return self.size == 0 and self.key.endswith("/")
 
 
 class ObjectPut(Request):

@@ -22,6 +22,7 @@ from headway.sdk.resources.jobs import Jobs
 from headway.sdk.resources.lineage import LineageGraph, LineageResource
 from headway.sdk.resources.models import Models
 from headway.sdk.resources.monitors import Monitors
+from headway.sdk.resources.objects import Objects
 from headway.sdk.resources.projects import Projects
 from headway.sdk.resources.runs import Runs
 from headway.sdk.resources.tokens import Tokens
@@ -141,6 +142,11 @@ class Client:
     def artifacts(self) -> Artifacts:
         """Named, versioned sets of files and references."""
         return Artifacts(self._session)
+
+    @cached_property
+    def objects(self) -> Objects:
+        """The object area: what ``s3://bucket/key`` names."""
+        return Objects(self._session)
 
     def lineage(
         self, subject: Any, *, direction: str = "both", depth: int | None = None, project: str | None = None

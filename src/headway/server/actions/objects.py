@@ -14,6 +14,7 @@ from headway.domain.objects import (
     ObjectPut,
     ObjectsDeleted,
     StoredObject,
+    folder_prefix,
     parse_address,
 )
 from headway.domain.users import Permission
@@ -169,7 +170,7 @@ def manifest(session: Session, project_id: str, address: ObjectAddress | str) ->
     prefix = folder_prefix(address.key)
     found: list[FileEntry] = []
     for stored in _every(store, bucket, prefix):
-        if not (stored.key.endswith("/") and stored.size == 0):
+        if not stored.marks_directory:
             found.append(_file(stored, stored.key[len(prefix) :]))
         if len(found) > MAX_FILES:
             raise InvalidRequestError(f"There are more than {MAX_FILES} objects below {address.uri!r}.")
@@ -177,15 +178,6 @@ def manifest(session: Session, project_id: str, address: ObjectAddress | str) ->
         raise NotFoundError(f"There is nothing at {address.uri!r}.", hint=f"See `headway object ls {address.uri}`.")
     _refuse_nested(found)
     return found
-
-
-def folder_prefix(key: str) -> str:
-    """What the keys of everything below ``key`` begin with.
-
-    >>> folder_prefix("data"), folder_prefix("data/"), folder_prefix("")
-    ('data/', 'data/', '')
-    """
-    return key if not key or key.endswith("/") else f"{key}/"
 
 
 def _every(store: ObjectStore, bucket: Bucket, prefix: str) -> Iterator[StoredObject]:
