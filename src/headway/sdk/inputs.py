@@ -66,9 +66,9 @@ class LocalInputs:
 def _meaning(place: str, given: InputSource) -> Any:
     """A path for what is local; else what the request may say."""
     if isinstance(given, (ArtifactVersion, ModelVersion)):
-        return JobInput(source=given.uri)
+        return given.uri
     if isinstance(given, str) and is_source(given):
-        return JobInput(source=given)
+        return given
     if not isinstance(given, (str, os.PathLike)) or given == "":
         return given
     path = Path(given).expanduser()
