@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from urllib.parse import unquote
 
 from headway.serving.protocols.paths import locate
@@ -33,7 +33,7 @@ class Destination:
     version: int | None = None
     label: str | None = None
 
-    @property
+    @cached_property
     def methods(self) -> tuple[str, ...]:
         if not self.protocol:
             return ("GET", "HEAD", "POST")
