@@ -139,7 +139,9 @@ def test_settings_are_shown_where_they_are_not_usual(project: str, headway: Run)
     for said in (r"deadline\s+7 s", r"max waiting\s+9", r"batching\s+8 rows, waits 2.5 ms"):
         assert re.search(f"^{said}$", printed, re.MULTILINE), printed
     ok(headway("deploy", "update", "d", "--sticky", "X-User", "--guard", "none"))
-    ok(headway("deploy", "update", "d", "--env", "A=1", "--rollout", "recreate", "--reason", "because"))
+    ok(headway("deploy", "update", "d", "--env", "A=1", "--rollout", "recreate", "--hedge-after", "0.2",
+               "--reason", "because"))  # fmt: skip
+    assert re.search(r"^hedge after\s+0.2 s$", ok(headway("deploy", "show", "d")), re.MULTILINE)
     assert re.search(r"^rollout\s+recreate$", ok(headway("deploy", "show", "d")), re.MULTILINE)
     refused = headway("deploy", "update", "d", "--rollout", "sideways")
     assert (refused.returncode, "rollout" in refused.stderr) == (2, True), refused.stderr

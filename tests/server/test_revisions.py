@@ -108,6 +108,8 @@ def test_settings_are_changed_and_switched_off(scene: Scene) -> None:
     found = scene.update(public=True, sticky="X-User", deadline_seconds=5, environment={"A": "1"}, max_waiting=7)
     assert (found.public, found.sticky, found.deadline_seconds, found.max_waiting) == (True, "X-User", 5, 7)
     assert found.environment == {"A": "1"}
+    assert scene.update(hedge_after_seconds=0.2).hedge_after_seconds == 0.2
+    assert scene.update(unset=frozenset({"hedge_after_seconds"})).hedge_after_seconds is None
     found = scene.update(unset=frozenset({"sticky", "guard"}), public=False)
     assert (found.public, found.sticky, found.guard, found.environment) == (False, None, None, {"A": "1"})
     assert scene.update(guard={"max_p95_ratio": 2}).guard == Guard(max_p95_ratio=2)

@@ -14,6 +14,7 @@ from headway.cli.deploy_options import (
     DeadlineOption,
     EnvOption,
     GuardOption,
+    HedgeOption,
     IdleOption,
     MaxReplicasOption,
     MaxWaitingOption,
@@ -23,6 +24,7 @@ from headway.cli.deploy_options import (
     StickyOption,
     TargetOption,
     WaitOption,
+    hedge_of,
     rules_of,
     scaling_of,
 )
@@ -69,6 +71,7 @@ def create(
     deadline: DeadlineOption = None,
     max_waiting: MaxWaitingOption = None,
     rollout: RolloutOption = None,
+    hedge_after: HedgeOption = None,
     public: Annotated[bool, typer.Option("--public", help="Answer predictions without a token.")] = False,
     no_start: Annotated[bool, typer.Option("--no-start", help="Record it; `headway deploy start` starts it.")] = False,
     wait: WaitOption = False,
@@ -90,6 +93,7 @@ def create(
         "deadline_seconds": deadline,
         "max_waiting": max_waiting,
         "rollout": rollout,
+        "hedge_after_seconds": hedge_of(hedge_after),
     }
     with connected(project) as client:
         found = client.deployments.create(name, model, **fields)

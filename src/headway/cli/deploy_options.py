@@ -35,6 +35,12 @@ StickyOption = Annotated[
 DeadlineOption = Annotated[
     float | None, typer.Option("--deadline", metavar="SECONDS", help="How long a request may take in all.")
 ]
+HedgeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--hedge-after", help="Seconds after which a second copy of a slow prediction is sent; none switches it off."
+    ),
+]
 RolloutOption = Annotated[
     str | None,
     typer.Option(
@@ -149,6 +155,20 @@ def rules_of(text: str, option: str, words: Mapping[str, str]) -> dict[str, floa
             raise InvalidRequestError(f"{option} has no {word!r}.", hint=hint)
         found[words[word]] = value
     return found
+
+
+def hedge_of(text: str | None) -> float | None:
+    """The seconds of ``--hedge-after``; None where it is absent, or ``none``."""
+    from headway.errors import InvalidRequestError
+
+    if text is None or text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidRequestError(
+            f"--hedge-after {text}: that is no number of seconds.", hint="Write 0.2, or none."
+        ) from None
 
 
 def seconds_of(text: str, option: str) -> float:

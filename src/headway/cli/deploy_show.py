@@ -211,6 +211,7 @@ def _fields(found: Deployment, pending: Revision | None, alarm: str | None) -> d
         "batching": batching and f"{batching.max_rows} rows, waits {batching.max_wait_ms:g} ms",
         "deadline": f"{changed['deadline_seconds']:g} s" if "deadline_seconds" in changed else None,
         "max waiting": changed.get("max_waiting"),
+        "hedge after": f"{found.hedge_after_seconds:g} s" if found.hedge_after_seconds is not None else None,
         "rollout": changed["rollout"].value if "rollout" in changed else None,
         "created": found.created_at,
     }

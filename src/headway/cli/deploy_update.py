@@ -14,6 +14,7 @@ from headway.cli.deploy_options import (
     DeadlineOption,
     EnvOption,
     GuardOption,
+    HedgeOption,
     IdleOption,
     MaxReplicasOption,
     MaxWaitingOption,
@@ -24,6 +25,7 @@ from headway.cli.deploy_options import (
     TargetOption,
     WaitOption,
     counts_of,
+    hedge_of,
     rules_of,
     scaling_of,
     weights_of,
@@ -47,6 +49,7 @@ SETTINGS = {
     "deadline_seconds": "deadline",
     "max_waiting": "max waiting",
     "rollout": "rollout",
+    "hedge_after_seconds": "hedge after",
 }
 """What a spec fixes for all its versions, in a word each."""
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
@@ -86,6 +89,7 @@ def update(
     deadline: DeadlineOption = None,
     max_waiting: MaxWaitingOption = None,
     rollout: RolloutOption = None,
+    hedge_after: HedgeOption = None,
     reason: ReasonOption = "",
     wait: WaitOption = False,
     timeout: TimeoutOption = None,
@@ -107,7 +111,8 @@ def update(
         "deadline_seconds": deadline,
         "max_waiting": max_waiting,
         "rollout": rollout,
-        "unset": _switched_off(sticky, guard, no_scaling),
+        "hedge_after_seconds": hedge_of(hedge_after),
+        "unset": _switched_off(sticky, guard, no_scaling, hedge_after),
         "reason": reason,
     }
     scaling = (min_replicas, max_replicas, target_in_flight, idle_seconds)
@@ -193,9 +198,9 @@ def share_text(weight: int, total: int, *, shadow: bool) -> str:
     return f"{100 * weight / total:.3g}%" if total else "0%"
 
 
-def _switched_off(sticky: str | None, guard: str | None, no_scaling: bool) -> frozenset[str]:
-    chosen = {"sticky": sticky == NO, "guard": guard == NO, "scaling": no_scaling}
-    return frozenset(name for name, off in chosen.items() if off)
+def _switched_off(sticky: str | None, guard: str | None, no_scaling: bool, hedge: str | None) -> frozenset[str]:
+    off = {"sticky": sticky == NO, "guard": guard == NO, "scaling": no_scaling, "hedge_after_seconds": hedge == NO}
+    return frozenset(name for name, chosen in off.items() if chosen)
 
 
 def _known_scaling(deployment: Deployment) -> Scaling | None:

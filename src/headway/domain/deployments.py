@@ -124,6 +124,9 @@ class DeploymentSpec(Record):
     max_waiting: int = 1024
     """Requests in flight or waiting, beyond which the next is answered 429."""
     rollout: RolloutMode = RolloutMode.ROLLING
+    hedge_after_seconds: float | None = None
+    """After so long a copy of a prediction goes to another replica, too, and the first good answer counts: for at most one
+    request in ten. None: never."""
 
 
 class RevisionState(str, Enum):
@@ -180,6 +183,7 @@ class Deployment(Record):
     deadline_seconds: float = 60.0
     max_waiting: int = 1024
     rollout: RolloutMode = RolloutMode.ROLLING
+    hedge_after_seconds: float | None = None
     revision: int = 1
     """The live revision; the first one is said to be live from the beginning."""
     pending: int | None = None
@@ -228,6 +232,7 @@ class DeploymentSettings(Request):
     deadline_seconds: float | None = Field(default=None, gt=0, le=3600)
     max_waiting: int | None = Field(default=None, ge=1, le=100_000)
     rollout: RolloutMode | None = None
+    hedge_after_seconds: float | None = Field(default=None, ge=0.01, le=3600)
 
 
 ModelReference = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -265,7 +270,7 @@ class DeploymentUpdate(DeploymentSettings):
     replicas: ReplicaCount | dict[VersionKey, ReplicaCount] | None = None
     scaling: Scaling | dict[VersionKey, Scaling | None] | None = None
     instance_type: Slug | dict[VersionKey, Slug] | None = None
-    unset: frozenset[Literal["sticky", "guard", "scaling"]] = frozenset()
+    unset: frozenset[Literal["sticky", "guard", "scaling", "hedge_after_seconds"]] = frozenset()
     """Settings to switch off."""
     expected_revision: int | None = None
     """Refuse with a conflict unless this is the newest revision."""
@@ -312,6 +317,7 @@ class Route(Record):
     sticky: str | None = None
     deadline_seconds: float = 60.0
     max_waiting: int = 1024
+    hedge_after_seconds: float | None = None
     versions: tuple[RouteVersion, ...] = ()
     tokens: tuple[RouteToken, ...] = ()
 

@@ -23,6 +23,7 @@ class Tally:
         self.latency: Counter[int] = Counter()
         self.seconds = 0.0
         self.busy_seconds = 0.0
+        self.hedged = 0
         self.shadow_equal = self.shadow_different = self.shadow_failed = 0
         for cell in cells:
             self.add(cell)
@@ -32,6 +33,7 @@ class Tally:
         self.latency.update(cell.latency)
         self.seconds += cell.seconds
         self.busy_seconds += cell.busy_seconds
+        self.hedged += cell.hedged
         self.shadow_equal += cell.shadow_equal
         self.shadow_different += cell.shadow_different
         self.shadow_failed += cell.shadow_failed
@@ -67,6 +69,7 @@ class Tally:
             "p95": self.quantile(0.95),
             "p99": self.quantile(0.99),
             "mean": self.seconds / measured if measured else None,
+            "hedged": self.hedged,
             "shadow_equal": self.shadow_equal,
             "shadow_different": self.shadow_different,
             "shadow_failed": self.shadow_failed,

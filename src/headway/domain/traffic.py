@@ -36,6 +36,8 @@ class TrafficCell(Request):
     """The sum of all latencies."""
     busy_seconds: float = Field(default=0.0, ge=0)
     """The integral of the requests in flight over the window: divided by its length, their mean."""
+    hedged: Count = 0
+    """Second copies that it got of requests that another replica took long for."""
     shadow_equal: Count = 0
     """For a shadow: answers equal to those given …"""
     shadow_different: Count = 0
@@ -78,6 +80,8 @@ class VersionTraffic(Record):
     p95: float | None = None
     p99: float | None = None
     mean: float | None = None
+    hedged: int = 0
+    """Second copies of requests that took long, beside ``requests``."""
     shadow_equal: int = 0
     shadow_different: int = 0
     shadow_failed: int = 0

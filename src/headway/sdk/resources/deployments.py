@@ -41,7 +41,8 @@ class Deployments(DeploymentRevisions, DeploymentEndpoints):
             scaling: In place of ``replicas``: :class:`headway.domain.deployments.Scaling`, or its fields as a dict.
             project: Id or name; the client's own without it.
             fields: ``instance_type``, ``public``, ``start``, ``environment``, ``labels``, ``sticky``, ``guard``,
-                ``batching``, ``deadline_seconds``, ``max_waiting``, ``rollout``; see :meth:`update`.
+                ``batching``, ``deadline_seconds``, ``max_waiting``, ``rollout``, ``hedge_after_seconds``; see
+                :meth:`update`.
 
         Raises:
             InvalidRequestError: A field is wrong or unknown; found before anything is sent.

@@ -50,6 +50,7 @@ class DeploymentRevisions(Resource):
         deadline_seconds: float | None = None,
         max_waiting: int | None = None,
         rollout: RolloutMode | str | None = None,
+        hedge_after_seconds: float | None = None,
         unset: Iterable[str] = (),
         expected_revision: int | None = None,
         reason: str = "",
@@ -76,7 +77,9 @@ class DeploymentRevisions(Resource):
             max_waiting: Requests beyond which the next is answered 429.
             rollout: ``rolling``, or ``recreate``: where the new replicas find no room beside the old ones, those end first,
                 and requests wait; if the new ones fail, the old come back.
-            unset: ``"sticky"``, ``"guard"``, ``"scaling"``: switched off.
+            hedge_after_seconds: After so long a copy of a prediction goes to another replica of its version, too, and the
+                first good answer counts; for at most one request in ten.
+            unset: ``"sticky"``, ``"guard"``, ``"scaling"``, ``"hedge_after_seconds"``: switched off.
             expected_revision: Refuse unless this is the newest revision.
             reason: Why, for the history.
             project: Of a name; the client's own without it.

@@ -152,6 +152,7 @@ def _route(deployment: Deployment, placed: Sequence[Placed], labels: Labels, tok
         sticky=deployment.sticky,
         deadline_seconds=deployment.deadline_seconds,
         max_waiting=deployment.max_waiting,
+        hedge_after_seconds=deployment.hedge_after_seconds,
         versions=versions,
         tokens=() if deployment.public else tuple(tokens),
     )

@@ -66,7 +66,7 @@ def updated_spec(
     versions = _shadowed(references, versions, request.shadow)
     _check_keys(versions)
     versions = _sized(versions, request)
-    off: dict[str, Any] = {name: None for name in request.unset if name in ("sticky", "guard")}
+    off: dict[str, Any] = {name: None for name in request.unset if name in ("sticky", "guard", "hedge_after_seconds")}
     if "scaling" in request.unset:
         versions = [version.evolve(scaling=None, replicas=max(1, version.replicas)) for version in versions]
     return base.evolve(versions=tuple(versions), **{**settings_of(request), **off})

@@ -19,6 +19,7 @@ _TYPES = {
     "replica_requests_in_flight": "gauge",
     "replica_available": "gauge",
     "replica_ejections_total": "counter",
+    "replica_hedged_total": "counter",
     "requests_in_flight": "gauge",
     "requests_waiting": "gauge",
     "shadow_total": "counter",
@@ -96,7 +97,10 @@ def _of_version(deployment: str, version: str, total: Totals) -> Iterator[tuple[
 
 def _of_backend(deployment: str, backend: Backend) -> Iterator[tuple[str, str]]:
     own = {"deployment": deployment, "version": backend.group.key, "replica": backend.id}
-    for code, count in sorted(backend.meter.totals().codes.items()):
+    totals = backend.meter.totals()
+    if totals.hedged:
+        yield "replica_hedged_total", f"{_PREFIX}_replica_hedged_total{_labels(**own)} {totals.hedged}"
+    for code, count in sorted(totals.codes.items()):
         line = f"{_PREFIX}_replica_requests_total{_labels(**own, code=str(code))} {count}"
         yield "replica_requests_total", line
     numbers = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from headway.domain.deployments import DeploymentState
 from headway.serving.gateway.balancer import less_loaded, stick
+from headway.serving.gateway.hedging import Hedge, plan
 from headway.serving.gateway.messages import build_message, build_response, request_id, wanted_seconds
 from headway.serving.gateway.replies import ConnectError, GarbageError, Reply, UpstreamError
 from headway.serving.gateway.upstream import Handle
@@ -26,7 +27,8 @@ class Relay:
     """A request that is passed on.
 
     It is sent to another replica only when the first could not be connected to: once its bytes were sent it may have had an
-    effect, so it is answered with 502 when the replica breaks off.
+    effect, so it is answered with 502 when the replica breaks off. Where the deployment has it so, a second copy of what
+    takes long is sent, too (:mod:`headway.serving.gateway.hedging`).
     """
 
     __slots__ = (
@@ -36,6 +38,7 @@ class Relay:
         "entry",
         "exchange",
         "handle",
+        "hedge",
         "line",
         "number",
         "relays",
@@ -52,6 +55,7 @@ class Relay:
         self.backend: Backend | None = None
         """Who was asked last."""
         self.handle: Handle | None = None
+        self.hedge: Hedge | None = None
         self.line: OrderedDict[Relay, None] | None = None
         """Where it waits."""
 
@@ -131,6 +135,8 @@ class Relay:
         path = self.destination.path(self.entry.id, backend.group.version)
         message = build_message(self.exchange.request, backend.host, path, self.number, self.deadline - now)
         self.relays.began(backend, self, now)
+        if self.entry.hedge_after is not None:
+            plan(self, now, self.entry.hedge_after)
         backend.link.send(message, self, now)
 
     # What becomes of it.
@@ -155,16 +161,25 @@ class Relay:
         assert backend is not None
         now = monotonic()
         self.relays.ended(backend, self, now)
+        copied = self.hedge is not None and self.hedge.is_sent
+        if self.hedge is not None and copied:
+            self.hedge.promote()
         if isinstance(error, GarbageError):
             self.relays.health.suspect(backend)
-            self.finish(502, str(error))
         else:
             self.relays.health.failed(backend, error)
-            if isinstance(error, ConnectError):
-                self.place(now)
-            else:
-                self.finish(502, f"The replica ended while it worked on this request. {error}")
+        if not copied:
+            self._settle(error, now)
         self.relays.freed(backend.group, now)
+
+    def _settle(self, error: UpstreamError, now: float) -> None:
+        """What is left to do after a failure."""
+        if isinstance(error, ConnectError):
+            self.place(now)
+        elif isinstance(error, GarbageError):
+            self.finish(502, str(error))
+        else:
+            self.finish(502, f"The replica ended while it worked on this request. {error}")
 
     def expire(self) -> None:
         """Its deadline has passed."""
@@ -208,6 +223,8 @@ class Relay:
         self._close(response.status, len(response.body), now)
 
     def _close(self, code: int, size: int, now: float) -> None:
+        if self.hedge is not None:
+            self.hedge.withdraw()
         self.relays.deadlines.remove(self, self.tick)
         self.entry.load -= 1
         self.relays.count(self, code, size, now)

@@ -16,6 +16,7 @@ from headway.serving.gateway.shadow import Shadows
 from headway.serving.gateway.targets import READ_VERBS
 
 if TYPE_CHECKING:
+    from headway.serving.gateway.hedging import Pending
     from headway.serving.gateway.routes import Backend, Entry, Group
     from headway.serving.gateway.targets import Destination
     from headway.serving.http.exchange import Exchange
@@ -106,7 +107,7 @@ class Relays:
 
     # Counting.
 
-    def began(self, backend: Backend, relay: Relay, now: float) -> None:
+    def began(self, backend: Backend, relay: Pending, now: float) -> None:
         if not backend.active:
             self.busy.add(backend)
             if self._timer is None:
@@ -114,7 +115,7 @@ class Relays:
         backend.active[relay] = None
         backend.meter.begin(now)
 
-    def ended(self, backend: Backend, relay: Relay, now: float) -> None:
+    def ended(self, backend: Backend, relay: Pending, now: float) -> None:
         backend.limit.observe(now - relay.sent_at, relay.deadline - relay.started, len(backend.active))
         del backend.active[relay]
         backend.meter.end(now)

@@ -10,11 +10,13 @@ from urllib.parse import quote
 
 from headway.domain.deployments import DeploymentState, Route, RouteReplica, RouteTable, RouteVersion
 from headway.serving.gateway.balancer import Shares
+from headway.serving.gateway.budget import Budget
 from headway.serving.gateway.concurrency import AdaptiveLimit, Pace
 from headway.serving.gateway.link import Link
 from headway.serving.gateway.traffic import Ledger, Meter, Totals
 
 if TYPE_CHECKING:
+    from headway.serving.gateway.hedging import Pending
     from headway.serving.gateway.relay import Relay
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ class Backend:
         self.group = group
         self.link = Link(host.strip("[]"), int(port))
         self.host = self.address.encode("ascii")
-        self.active: dict[Relay, None] = {}
+        self.active: dict[Pending, None] = {}
         """Requests that were sent and are not answered, oldest first."""
         self.available = True
         """False from a failure until the health path answers."""
@@ -114,6 +116,9 @@ class Entry:
         self.unplaced: OrderedDict[Relay, None] = OrderedDict()
         """Requests for which there is no replica at all, oldest first."""
         self.shares = Shares()
+        self.hedge_after: float | None = None
+        """Seconds after which a second copy of a prediction is sent."""
+        self.hedges = Budget()
         self.meter = Meter(ledger, (self.id, "", ""))
         self._ledger = ledger
 
@@ -126,6 +131,7 @@ class Entry:
         self.route = route
         self.stopped = route.desired is DeploymentState.STOPPED
         self.sticky = route.sticky.lower().encode("latin-1") if route.sticky else None
+        self.hedge_after = route.hedge_after_seconds
         self.digests = {}
         for token in route.tokens:
             expiry = token.expires_at.timestamp() if token.expires_at else None

@@ -16,12 +16,23 @@ KEPT_SECONDS = 600
 class Totals:
     """Counts that only grow."""
 
-    __slots__ = ("codes", "latency", "seconds", "shadow_different", "shadow_dropped", "shadow_equal", "shadow_failed")
+    __slots__ = (
+        "codes",
+        "hedged",
+        "latency",
+        "seconds",
+        "shadow_different",
+        "shadow_dropped",
+        "shadow_equal",
+        "shadow_failed",
+    )
 
     def __init__(self) -> None:
         self.codes: dict[int, int] = {}
         self.latency: dict[int, int] = {}
         self.seconds = 0.0
+        self.hedged = 0
+        """Second copies of requests that took long."""
         self.shadow_equal = self.shadow_different = self.shadow_failed = self.shadow_dropped = 0
 
     def add(self, other: Totals) -> None:
@@ -29,6 +40,7 @@ class Totals:
             for key, count in others.items():
                 mine[key] = mine.get(key, 0) + count
         self.seconds += other.seconds
+        self.hedged += other.hedged
         self.shadow_equal += other.shadow_equal
         self.shadow_different += other.shadow_different
         self.shadow_failed += other.shadow_failed
@@ -65,6 +77,7 @@ class Cell(Totals):
             "latency": {str(bucket): count for bucket, count in self.latency.items()},
             "seconds": self.seconds,
             "busy_seconds": self.busy_seconds,
+            "hedged": self.hedged,
             "shadow_equal": self.shadow_equal,
             "shadow_different": self.shadow_different,
             "shadow_failed": self.shadow_failed,
