@@ -138,7 +138,7 @@ def test_a_run_is_copied_with_what_it_just_said(
     where = {"url": running_server.url, "token": running_server.token, "project": registry.project}
     data = registry.artifacts.upload(name(), folder)
     with headway.init(**where, dir=tmp_path / "runs", config={"lr": 0.1}, console=False, system=False) as run:
-        run.use_artifact(data.uri)
+        run.mark_input(data.uri)
         for step in range(5):
             run.log({"loss": 1.0 / (step + 1)}, step=step)
     version = registry.models.register(name(), folder, run=run.id)

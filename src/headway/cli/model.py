@@ -1,92 +1,76 @@
-"""headway model: what can be served."""
+"""headway model: what can be served. Making versions and the page of one are in model_register.py and model_show.py."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headway.cli import model_register, model_show
+from headway.cli.model_options import ModelArgument, VersionArgument, alias_text, is_version
 from headway.cli.options import JsonOption, LimitOption, ProjectOption, YesOption, confirm, connected
-from headway.cli.output import print_fields, print_json, print_page, print_table, say, size_text
+from headway.cli.output import clean, print_json, print_page, print_table, say
+
+if TYPE_CHECKING:
+    from headway.sdk.client import Client
+    from headway.sdk.model_diff import ModelDiff
 
 app = typer.Typer(help="Models and their versions.", no_args_is_help=True)
-ModelArgument = Annotated[str, typer.Argument(help="Model id or name.")]
-VersionArgument = Annotated[
-    str, typer.Argument(help="A version: its id, models:/NAME/3, models:/NAME@alias, NAME:v3, or NAME for the newest.")
-]
+model_register.register_commands(app)
+model_show.register(app)
 
 
 @app.command("list")
 def list_all(
-    project: ProjectOption = None,
+    contains: Annotated[str | None, typer.Argument(metavar="[PART]", help="Only what has this in its name.")] = None,
+    versions: Annotated[bool, typer.Option("--versions", help="List versions, not models.")] = False,
     job: Annotated[str | None, typer.Option("--job", help="Versions that this job left.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Versions that this run made.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Versions with this label.")
+    ] = None,
+    alias: Annotated[str | None, typer.Option("--alias", help="Versions that this alias names.")] = None,
+    version_name: Annotated[str | None, typer.Option("--version-name", help="Versions of this name.")] = None,
+    project: ProjectOption = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List models, newest first; with --job the versions that a job left."""
+    """List models, or with --versions or one of the filters versions; newest first."""
+    from headway.cli.options import pairs
+
+    labels = pairs(label or [], "--label")
+    filters: dict[str, Any] = {"job": job, "run": run, "alias": alias, "version_name": version_name}
     with connected(project) as client:
-        if job is not None:
-            versions = list(client.models.versions(job=job, limit=limit or None))
-            found: list[object] = [*versions]
-            rows = [(v.id, v.name, v.version, v.runtime or "none", v.created_at) for v in versions]
+        if versions or labels or any(value is not None for value in filters.values()):
+            _list_versions(client, {**filters, "label": labels or None, "name": contains}, limit, as_json)
         else:
-            models = list(client.models.list(limit=limit or None))
-            found = [*models]
-            rows = [(m.id, m.name, m.latest_version, _aliases(m.aliases), m.created_at) for m in models]
+            _list_models(client, contains, limit, as_json)
+
+
+def _list_models(client: Client, contains: str | None, limit: int, as_json: bool) -> None:
+    found = list(client.models.list(contains=contains, limit=limit or None))
     if as_json:
-        print_page(found)  # type: ignore[arg-type]
+        print_page(found)
         return
-    columns = ("ID", "NAME", "VERSION", "RUNTIME" if job is not None else "ALIASES", "AGE")
-    print_table(columns, rows, empty="No models.")
+    rows = [(m.id, m.name, m.latest_version, alias_text(m.aliases), m.created_at) for m in found]
+    print_table(("ID", "NAME", "VERSION", "ALIASES", "AGE"), rows, empty="No models.")
 
 
-def _aliases(aliases: dict[str, int]) -> str:
-    return ", ".join(f"{name}={version}" for name, version in sorted(aliases.items()))
-
-
-@app.command("show")
-def show(
-    model: ModelArgument, project: ProjectOption = None, limit: LimitOption = 50, as_json: JsonOption = False
-) -> None:
-    """Show a model; without --json its versions too."""
-    with connected(project) as client:
-        found = client.models.get(model)
-        versions = [] if as_json else list(client.models.versions(found.id, limit=limit or None))
+def _list_versions(client: Client, filters: dict[str, Any], limit: int, as_json: bool) -> None:
+    found = list(client.models.versions(**filters, limit=limit or None))
     if as_json:
-        print_json(found)
+        print_page(found)
         return
-    print_fields(
-        {"id": found.id, "name": found.name, "description": found.description, "aliases": _aliases(found.aliases)}
-    )
-    say()
-    rows = [(v.version, v.id, v.model_type, v.runtime or "none", size_text(v.size), v.created_at) for v in versions]
-    print_table(("VERSION", "ID", "TYPE", "RUNTIME", "SIZE", "AGE"), rows, empty="No versions.")
-
-
-@app.command("register")
-def register(
-    name: Annotated[str, typer.Argument(help="The model's name; it is made when it is new.")],
-    path: Annotated[Path, typer.Argument(help="A file, or a folder with all that serving needs.")],
-    model_type: Annotated[str | None, typer.Option("--type", help="What kind of model it is, in your words.")] = None,
-    description: Annotated[str, typer.Option("--description", help="About this version.")] = "",
-    project: ProjectOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Upload files as the next version of a model."""
-    with connected(project) as client:
-        found = client.models.register(name, path, model_type=model_type, description=description)
-    if as_json:
-        print_json(found)
-    else:
-        say(f"{found.id} {found.uri}")
+    rows = [(v.id, v.name, v.version, v.version_name, v.runtime or "none", v.created_at) for v in found]
+    print_table(("ID", "NAME", "VERSION", "CALLED", "RUNTIME", "AGE"), rows, empty="No versions.")
 
 
 @app.command("alias")
 def alias(
     model: ModelArgument,
     name: Annotated[str, typer.Argument(help="The alias, as champion.")],
-    version: Annotated[int | None, typer.Argument(help="The version that it names from now on.")] = None,
+    version: Annotated[str | None, typer.Argument(help="The version that it names from now on: 3, v3, 1.0.3.")] = None,
     delete_it: Annotated[bool, typer.Option("--delete", help="Forget the alias.")] = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -101,26 +85,80 @@ def alias(
             client.models.delete_alias(model, name)
             found = client.models.get(model)
         else:
-            found = client.models.set_alias(model, name, version)
+            owner = client.models.get(model)
+            chosen = client.models.version(f"{owner.name}:{version}", project=owner.project_id)
+            found = client.models.set_alias(owner.id, name, chosen.version)
     if as_json:
         print_json(found)
     else:
-        say(f"{found.name}: {_aliases(found.aliases) or 'no aliases'}")
+        say(clean(f"{found.name}: {alias_text(found.aliases) or 'no aliases'}"))
+
+
+@app.command("promote")
+def promote(
+    version: VersionArgument,
+    name: Annotated[str, typer.Argument(metavar="ALIAS", help="What to call it.")] = "champion",
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let an alias (champion) name this version from now on."""
+    with connected(project) as client:
+        found = client.models.promote(version, name)
+    if as_json:
+        print_json(found)
+    else:
+        say(clean(f"{found.name}@{name} is {found.uri}"))
+
+
+@app.command("diff")
+def diff(a: VersionArgument, b: VersionArgument, project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Show what differs between two versions: files, signature, parameters, metrics, labels and git."""
+    with connected(project) as client:
+        found = client.models.diff(a, b)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        _print_diff(found)
+
+
+def _print_diff(found: ModelDiff) -> None:
+    from headway.sdk.model_diff import SECTIONS
+
+    for side, version in (("a", found.a), ("b", found.b)):
+        say(clean(f"{side}  {version.uri} {version.version_name or ''}".rstrip()))
+    if not found:
+        say("Nothing differs.")
+    rows = [*found.rows()]
+    for section in SECTIONS:
+        shown = [(key, one, other) for place, key, one, other in rows if place == section]
+        if shown:
+            say()
+            print_table((section.upper(), "A", "B"), shown, empty="")
 
 
 @app.command("delete")
 def delete(
-    model: ModelArgument, project: ProjectOption = None, yes: YesOption = False, as_json: JsonOption = False
+    model: Annotated[str, typer.Argument(help="A model's id or name, or a version of it: models:/NAME/3, NAME:1.0.3.")],
+    project: ProjectOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Delete a model with all its versions."""
+    """Delete a model with all its versions, or one version; not while a deployment uses it."""
     with connected(project) as client:
-        found = client.models.get(model)
-        confirm(f"Delete the model {found.name!r} with {found.latest_version} version(s)?", yes)
-        client.models.delete(found.id)
+        if is_version(client, model):
+            version = client.models.version(model)
+            confirm(f"Delete {version.uri}?", yes)
+            client.models.delete_version(version)
+            deleted = version.id
+        else:
+            found = client.models.get(model)
+            confirm(f"Delete the model {found.name!r} with {found.latest_version} version(s)?", yes)
+            client.models.delete(found.id)
+            deleted = found.id
     if as_json:
-        print_json({"deleted": found.id})
+        print_json({"deleted": deleted})
     else:
-        say(f"Deleted {found.id}.")
+        say(f"Deleted {deleted}.")
 
 
 @app.command("download")
