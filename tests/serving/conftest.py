@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import hypothesis
 import pytest
 import uvloop
 
@@ -32,6 +33,10 @@ from headway.serving.http.server import HttpServer
 
 # `make test-torch` runs it, in a virtual environment of its own.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["test_runtimes_torch.py"]
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 GATEWAY_TOKEN = "hw_gateway-secret"
 
