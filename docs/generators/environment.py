@@ -13,8 +13,13 @@ SOURCES = (
     *(Path(__file__).parents[2] / "compat" / name for name in ("gradient", "t9k")),
 )
 OWN_NAME = re.compile(r"\b(?:HEADWAY|PS|PAPERSPACE|EM|T9K)_[A-Z0-9]+(?:_[A-Z0-9]+)*\b")
-INTERNAL = {"HEADWAY_GIT_USERNAME", "HEADWAY_GIT_PASSWORD", "HEADWAY_TEST", "HEADWAY_TEST_FULL", "HEADWAY_TEST_SEED"}
-"""Between the agent and the git program it starts, and of this repository's tests (CONTRIBUTING.md)."""
+EXAMPLES = {"HEADWAY_INPUT_VAL_EXTRA", "HEADWAY_PARAM_LR"}
+"""What HEADWAY_INPUT_<NAME> and HEADWAY_PARAM_<NAME> may be."""
+INTERNAL = {
+    *("HEADWAY_GIT_USERNAME", "HEADWAY_GIT_PASSWORD", "HEADWAY_TEST", "HEADWAY_TEST_FULL", "HEADWAY_TEST_SEED"),
+    *EXAMPLES,
+}
+"""Between the agent and the git program it starts, of this repository's tests (CONTRIBUTING.md), and examples."""
 
 CLIENT = {
     "HEADWAY_URL": "The server's address.",
@@ -57,7 +62,11 @@ PROGRAM = {
     "HEADWAY_MODEL_DIR": "Where to leave the model; for a replica that serves, where the model is.",
     "HEADWAY_OUTPUT_DIR": "Where to leave other files that are to be kept.",
     "HEADWAY_DATA_DIR": "`data/` of the workspace, with `train/`, `val/` and `test/`.",
-    "HEADWAY_PARAMS_FILE": "Where a file of parameters lies if there is one.",
+    "HEADWAY_INPUT_DIR": "`data/train`; with inputs but none called `train`, the directory of the first one.",
+    "HEADWAY_INPUT_<NAME>": "The directory of each input; what a variable cannot hold in a name is `_`.",
+    "HEADWAY_INIT_MODEL_DIR": "Where the model to go on training from lies; not set without one.",
+    "HEADWAY_PARAMS_FILE": "The job's parameters as JSON; `{}` without any, unless the workspace has such a file.",
+    "HEADWAY_PARAM_<NAME>": "Each parameter: texts as they are, all else as JSON, nothing as an empty text.",
     "HEADWAY_MODEL_NAME": "In a replica that serves: what the endpoint calls the model.",
     "HEADWAY_MODEL_VERSION": "In a replica that serves: the version's number.",
     "HEADWAY_MODEL_LABELS": "In a replica that serves: the model's aliases for this version, with commas between them.",
