@@ -221,6 +221,27 @@ def test_a_version_is_not_made_of_references(registry: Registry) -> None:
     assert registry.versions() == set()
 
 
+def test_a_version_made_of_objects_has_their_files_under_their_keys(registry: Registry) -> None:
+    entry = registry.files()[0]
+    put = [{**entry, "key": key} for key in ("nets/a/predict.py", "nets/a/deep/x.py", "nets/ab.py", "nets/a/../y")]
+    area = f"/projects/{registry.project.id}/buckets/data/objects"
+    for objects in (put[:3], put[3:]):
+        body = {"objects": [{name: each[name] for name in ("key", "digest", "size")} for each in objects]}
+        registry.world.client.post(
+            API + area, json=body, headers=registry.world.headers(registry.world.admin_token)
+        ).raise_for_status()
+        if objects == put[:3]:
+            version = registry.register(source="s3://data/nets/a")
+    assert [each["path"] for each in version["files"]] == ["deep/x.py", "predict.py"]
+    assert version["source"] == "s3://data/nets/a"
+    assert ("s3://data/nets/a", "copied", "digits/1") in registry.lineage(version["id"])
+    one = registry.register(source="s3://data/nets/ab.py")
+    assert [each["path"] for each in one["files"]] == ["ab.py"]
+    assert "'..'" in registry.register(source="s3://data/nets/a/", status=422)["detail"]
+    assert "absent" in registry.register(source="s3://absent/x", status=404)["detail"]
+    assert "s3://data/other" in registry.register(source="s3://data/other", status=404)["detail"]
+
+
 def finished_job(registry: Registry, **outputs: bytes) -> Any:
     """A job that succeeded and left these files and a model."""
     world, project = registry.world, registry.project

@@ -29,7 +29,7 @@ class Relation(str, Enum):
     SERVES = "serves"
     """model version → deployment"""
     COPIED = "copied"
-    """artifact version → model version that was made of its files"""
+    """artifact version, or something external → model version that was made of its files"""
 
 
 class Direction(str, Enum):

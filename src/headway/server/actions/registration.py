@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from headway.domain.base import Record, new_id, now
 from headway.domain.files import FileEntry, check_manifest, manifest_digest
-from headway.domain.lineage import Link, NodeKind, Relation
+from headway.domain.lineage import Link, Node, Relation
 from headway.domain.model_references import check_alias
 from headway.domain.models import GitInfo, Model, ModelRegister, ModelSignature, ModelVersion, detect_runtime
 from headway.domain.projects import Project
@@ -84,8 +84,8 @@ def register(platform: Platform, caller: Caller, request: ModelRegister) -> Mode
             facts=origin.facts,
         )
         version = add_version(session, project.id, request.name, draft, actor=caller.user.id)
-        if origin.source is not None and origin.source.artifact is not None:
-            _link(session, version, origin.source)
+        if origin.source is not None and origin.source.made_of is not None:
+            _link(session, version, origin.source.made_of)
         caller.remember(session, version)
         return version
 
@@ -125,17 +125,16 @@ def _made_by(platform: Platform, project: Project, request: ModelRegister, origi
         origin.run_id, origin.job_id = job.run_id, job.id
 
 
-def _link(session: Session, version: ModelVersion, source: Source) -> None:
-    """That a version was copied from an artifact, whatever run made either."""
-    assert source.artifact is not None
+def _link(session: Session, version: ModelVersion, made_of: Node) -> None:
+    """That a version was copied from something, whatever run made either."""
     session.links.put(
         Link(
             project_id=version.project_id,
             run_id=version.id,
-            kind=NodeKind.ARTIFACT_VERSION,
-            other_id=source.artifact.id,
+            kind=made_of.kind,
+            other_id=made_of.id,
             relation=Relation.COPIED,
-            label=f"{source.artifact.name}:v{source.artifact.version}",
+            label=made_of.label,
             created_at=now(),
         )
     )

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 from headway.domain.artifacts import ArtifactEntry, ArtifactVersion
 from headway.domain.files import FileEntry
+from headway.domain.lineage import Node, NodeKind
 from headway.domain.projects import Project
 from headway.domain.runs import Run
 from headway.errors import InvalidRequestError, NotFoundError
-from headway.server.actions import artifacts, manifests
+from headway.server.actions import artifacts, manifests, objects
 from headway.server.actions.lookup import find_job, find_run
 from headway.server.context import Caller, Platform
 from headway.storage.base import Session
@@ -38,7 +39,13 @@ class Source:
     uri: str
     files: tuple[FileEntry, ...]
     run: Run | None = None
-    artifact: ArtifactVersion | None = None
+    made_of: Node | None = None
+    """What lineage shows as copied, where it is nothing that the run left."""
+
+
+def external(uri: str) -> Node:
+    """Something that has no record of its own, by its address."""
+    return Node(kind=NodeKind.EXTERNAL, id=uri[:1024], label=uri[:256])
 
 
 def read_source(platform: Platform, caller: Caller, project: Project, uri: str) -> Source:
@@ -115,7 +122,8 @@ def _of_artifact(platform: Platform, caller: Caller, project: Project, uri: str)
     if version.entries > MAX_FILES:
         raise InvalidRequestError(f"{version.uri} holds more than {MAX_FILES} files.")
     entries = [ArtifactEntry.model_validate_json(line) for line in manifests.lines(platform, version.manifest)]
-    return Source(version.uri, tuple(_file(version, entry) for entry in entries), run, version)
+    made_of = Node(kind=NodeKind.ARTIFACT_VERSION, id=version.id, label=f"{version.name}:v{version.version}")
+    return Source(version.uri, tuple(_file(version, entry) for entry in entries), run, made_of)
 
 
 def _file(version: ArtifactVersion, entry: ArtifactEntry) -> FileEntry:
@@ -127,4 +135,13 @@ def _file(version: ArtifactVersion, entry: ArtifactEntry) -> FileEntry:
     return FileEntry(path=entry.path, digest=entry.digest, size=entry.size, executable=entry.executable)
 
 
-_READERS: Mapping[str, Callable[[Platform, Caller, Project, str], Source]] = {RUNS: _of_run, ARTIFACT: _of_artifact}
+def _of_objects(platform: Platform, _caller: Caller, project: Project, uri: str) -> Source:
+    with platform.storage.read() as session:
+        return Source(uri, tuple(objects.manifest(session, project.id, uri)), made_of=external(uri))
+
+
+_READERS: Mapping[str, Callable[[Platform, Caller, Project, str], Source]] = {
+    RUNS: _of_run,
+    ARTIFACT: _of_artifact,
+    OBJECTS: _of_objects,
+}
