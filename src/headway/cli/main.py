@@ -21,6 +21,7 @@ from headway.cli import (
     lineage,
     model,
     monitor,
+    object,
     overview,
     predict,
     processes,
@@ -49,6 +50,7 @@ app.command("logs")(job.logs)
 app.add_typer(model.app, name="model")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(artifact.app, name="artifact")
+app.add_typer(object.app, name="object")
 lineage.register(app)
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(instance_type.app, name="instance-type")
