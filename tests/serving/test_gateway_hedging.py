@@ -1,4 +1,4 @@
-"""A second copy of a prediction that takes long: only where the deployment wants it, for few; the first good answer counts."""
+"""A second copy of a slow prediction: only where the deployment wants it, for few, and the first good answer counts."""
 
 from __future__ import annotations
 
