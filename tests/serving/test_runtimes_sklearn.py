@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
+import subprocess
+import sys
 import warnings
 import zipfile
 
@@ -306,3 +309,32 @@ def test_the_estimator_of_a_served_model_is_the_one_that_was_saved(tmp_path):
     model = load_model(save(tmp_path, estimator))
     expected = pickle.loads(pickle.dumps(estimator)).predict_proba(POINTS)
     assert np.array_equal(predict(model, POINTS)["probabilities"], expected)
+
+
+IN_A_PROCESS = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from headway.serving.runtimes.registry import load_model
+model = load_model(Path(sys.argv[1]))
+rows = np.array(json.loads(sys.argv[2]), dtype=model.signature.inputs[0].dtype)
+imported = sorted({"pandas", "pytest"} & set(sys.modules))
+print(json.dumps([imported, model.predict({"inputs": rows})["classes"].tolist()]))
+import pandas
+"""
+
+
+def in_a_process(directory, rows):
+    """What of the packages that a replica is spared is imported there, and the classes of ``rows``."""
+    command = [sys.executable, "-c", IN_A_PROCESS, str(directory), json.dumps(rows)]
+    return json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+
+def test_a_process_imports_pandas_only_for_a_model_that_needs_it(tmp_path):
+    save(tmp_path / "matrix", LogisticRegression().fit(POINTS, KINDS))
+    expected = LogisticRegression().fit(POINTS, KINDS).predict(POINTS[:5]).tolist()
+    assert in_a_process(tmp_path / "matrix", POINTS[:5].tolist()) == [[], expected]
+    table = pd.DataFrame({"city": ["Oslo", "Rome", "Oslo", "Rome"], "heat": [1.0, 5.0, 2.0, 6.0]})
+    columns = ColumnTransformer([("where", OneHotEncoder(), ["city"]), ("heat", StandardScaler(), ["heat"])])
+    save(tmp_path / "table", make_pipeline(columns, LogisticRegression()).fit(table, [0, 1, 0, 1]))
+    assert in_a_process(tmp_path / "table", [["Rome", 5.5], ["Oslo", 0.5]]) == [["pandas"], [1, 0]]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -22,11 +25,18 @@ class Entry:
     packages: tuple[str, ...] = ()
     install: str = ""
     """A package, or an extra of Headway: ``headway[onnx]``."""
+    spared: tuple[str, ...] = ()
+    """What its packages import where it happens to be installed, and predict as well without."""
 
 
 RUNTIMES = {
     "python": Entry("headway.serving.runtimes.python:PythonRuntime"),
-    "sklearn": Entry("headway.serving.runtimes.sklearn:SklearnRuntime", ("sklearn", "skops"), "headway[sklearn]"),
+    "sklearn": Entry(
+        "headway.serving.runtimes.sklearn:SklearnRuntime",
+        ("sklearn", "skops"),
+        "headway[sklearn]",
+        spared=("pandas", "pytest"),
+    ),
     "onnx": Entry("headway.serving.runtimes.onnx:OnnxRuntime", ("onnxruntime",), "headway[onnx]"),
     "tensorflow": Entry("headway.serving.runtimes.tensorflow:TensorFlowRuntime", ("tensorflow",), "tensorflow"),
     "keras": Entry("headway.serving.runtimes.keras:KerasRuntime", ("keras",), "keras"),
@@ -78,13 +88,31 @@ def runtime(name: str) -> Runtime:
     entry = RUNTIMES[name]
     module, _, attribute = entry.implementation.partition(":")
     try:
-        return cast(Runtime, getattr(importlib.import_module(module), attribute)())
+        with sparing(entry.spared):
+            found = importlib.import_module(module)
+        return cast(Runtime, getattr(found, attribute)())
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in entry.packages:
             raise _broken(name, entry, error) from error
         raise _missing(name, entry) from error
     except (ImportError, OSError) as error:
         raise _broken(name, entry, error) from error
+
+
+@contextmanager
+def sparing(packages: Iterable[str]) -> Iterator[None]:
+    """Within the block it is as if these packages were not installed, unless they are imported already.
+
+    scikit-learn 1.9 imports pandas only to have it, and skops pytest: a third of a second and tens of megabytes for each
+    replica. After the block they are imported as ever, by a model that has to do with data frames.
+    """
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None says to the import system: not there
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
 
 
 def _missing(name: str, entry: Entry) -> MissingExtraError | ModelLoadError:
