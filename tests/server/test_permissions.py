@@ -18,11 +18,12 @@ from headway.domain.instances import InstanceType
 from headway.domain.jobs import JobState
 from headway.domain.monitors import MonitorSpec
 from headway.domain.runs import RunState
+from headway.domain.sweeps import SweepState
 from headway.domain.users import Role, TokenKind, token_digest
 from headway.journal.compression import compress
 from headway.server.actions import monitors, revisions
 from headway.server.app import PREFIX, api_routers
-from headway.testing.factories import make_run
+from headway.testing.factories import make_run, make_sweep
 
 # Who may do it: a name of a row in ALLOWED below.
 ROUTES: dict[tuple[str, str], str] = {
@@ -53,6 +54,12 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/instance-types"): "user",
     ("PUT", "/instance-types/{name}"): "server admin",
     ("DELETE", "/instance-types/{name}"): "server admin",
+    ("POST", "/sweeps"): "write",
+    ("GET", "/sweeps"): "read",
+    ("GET", "/sweeps/{sweep}"): "read",
+    ("DELETE", "/sweeps/{sweep}"): "write",
+    ("POST", "/sweeps/{sweep}/stop"): "write",
+    ("GET", "/sweeps/{sweep}/trials"): "read",
     ("GET", "/catalogue"): "user",
     ("GET", "/catalogue/{kind}/{entry}"): "user",
     ("PUT", "/catalogue/{kind}/{number}"): "server admin",
@@ -231,6 +238,7 @@ class Scene:
             "{run}": lambda: self._run(verb, path),
             "{kind}": lambda: "train-framework" if "catalogue" in path else "logs",
             "{entry}": self._entry,
+            "{sweep}": lambda: self._sweep(verb),
             "{monitor}": lambda: "loss",
             "{replica}": lambda: self.replica.id,
             "{model}": lambda: self.world.version(self.project).model_id,
@@ -263,6 +271,13 @@ class Scene:
             return "spare"
 
         return make
+
+    def _sweep(self, verb: str) -> str:
+        state = SweepState.STOPPED if verb == "DELETE" else SweepState.RUNNING
+        sweep = make_sweep(project_id=self.project.id, state=state)
+        with self.world.platform.storage.write() as session:
+            session.sweeps.add(sweep)
+        return sweep.id
 
     def _entry(self) -> str:
         entry = CatalogueEntry(kind=CatalogueKind.TRAIN_FRAMEWORK, id=randrange(1, 1 << 50), name=new_id("entry"))
@@ -389,6 +404,13 @@ class Scene:
             "/users": {"name": new_id("u")},
             "/tokens": {"name": "t"},
             "/instance-types/{name}": {"cpu": 1},
+            "/sweeps": {
+                "project": self.project.id,
+                "name": new_id("sweep"),
+                "job": {"command": "true"},
+                "space": {"x": [1, 2]},
+                "objective": {"metric": "loss", "goal": "minimize"},
+            },
             "/catalogue/{kind}/{number}": {"name": new_id("entry")},
             "/catalogue/{kind}/{entry}": {"hidden": True},
             "/jobs": {"project": self.project.id, "name": "j", "command": "true", "start": False},

@@ -26,6 +26,7 @@ from headway.cli import (
     predict,
     processes,
     project,
+    sweep,
     sync,
     token,
     up,
@@ -55,6 +56,7 @@ lineage.register(app)
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(instance_type.app, name="instance-type")
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(sweep.app, name="sweep")
 app.add_typer(event.app, name="event")
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")

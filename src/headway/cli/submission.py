@@ -159,10 +159,10 @@ def _sources(texts: list[str]) -> dict[str, Any]:
 
 def _parameters(texts: list[str]) -> dict[str, Any]:
     pairs = [_named(text, "--param", "NAME=VALUE") for text in texts]
-    return {name: _value(name, text) for name, text in pairs}
+    return {name: typed_value(name, text) for name, text in pairs}
 
 
-def _value(name: str, text: str) -> Any:
+def typed_value(name: str, text: str) -> Any:
     """``0.1`` as a number, ``[1, 2]`` as a list, ``adam`` as a text: what JSON or YAML make of it. YAML 1.1 alone would
     take ``1e-3`` for a text and ``2026-01-02`` for a date, which JSON has not."""
     import json

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Annotated, Any, Literal
 
@@ -19,7 +21,7 @@ MAX_PARALLEL = 256
 class NumberRange(Request):
     """Numbers from ``low`` to ``high``, both included where ``step`` reaches them."""
 
-    type: Literal["number"] = "number"
+    kind: Literal["number"] = "number"
     low: float = Field(allow_inf_nan=False)
     high: float = Field(allow_inf_nan=False)
     log: bool = False
@@ -35,7 +37,7 @@ class NumberRange(Request):
 class IntegerRange(Request):
     """Whole numbers from ``low`` to ``high``, both included where ``step`` reaches them."""
 
-    type: Literal["integer"] = "integer"
+    kind: Literal["integer"] = "integer"
     low: int = Field(ge=-(1 << 53), le=1 << 53)
     high: int = Field(ge=-(1 << 53), le=1 << 53)
     log: bool = False
@@ -50,7 +52,7 @@ class IntegerRange(Request):
 class Choice(Request):
     """One of several values."""
 
-    type: Literal["choice"] = "choice"
+    kind: Literal["choice"] = "choice"
     values: tuple[JsonValue, ...] = Field(min_length=1, max_length=1000)
 
 
@@ -63,19 +65,19 @@ def _check_range(low: float, high: float, step: float | None, *, log: bool) -> N
         raise ValueError("a range has log or a step, not both")
 
 
-Distribution = Annotated[NumberRange | IntegerRange | Choice, Field(discriminator="type")]
+Distribution = Annotated[NumberRange | IntegerRange | Choice, Field(discriminator="kind")]
 
 
 def _distribution(value: Any) -> Any:
-    """Short forms: a list is a choice; a mapping without a type is read off its bounds."""
+    """Short forms: a list is a choice; a mapping without a kind is read off its bounds."""
     if isinstance(value, (list, tuple)):
-        return {"type": "choice", "values": list(value)}
-    if isinstance(value, dict) and "type" not in value:
+        return {"kind": "choice", "values": list(value)}
+    if isinstance(value, dict) and "kind" not in value:
         if "values" in value:
-            return {"type": "choice", **value}
+            return {"kind": "choice", **value}
         bounds = [value.get(name) for name in ("low", "high", "step") if value.get(name) is not None]
         whole = bool(bounds) and all(isinstance(bound, int) and not isinstance(bound, bool) for bound in bounds)
-        return {"type": "integer" if whole else "number", **value}
+        return {"kind": "integer" if whole else "number", **value}
     return value
 
 
@@ -86,6 +88,12 @@ class Objective(Request):
     """The series' name, or stage and name as ``val.loss``."""
     goal: Literal["minimize", "maximize"]
     statistic: Literal["last", "min", "max", "mean"] = "last"
+
+
+Sampler = Literal["tpe", "random", "grid"]
+"""How parameters are chosen: by what did well before, at random, or all of them one after the other."""
+Pruner = Literal["none", "median"]
+"""When a trial is ended early: never, or when it is worse at a step than the middle one of those before it."""
 
 
 class SweepCreate(Request):
@@ -100,10 +108,8 @@ class SweepCreate(Request):
     job: JobTemplate
     space: dict[str, Distribution] = Field(min_length=1, max_length=200)
     objective: Objective
-    sampler: Literal["tpe", "random", "grid", "cma-es", "quasi-random"] = "tpe"
-    """How parameters are chosen. ``grid`` goes through all of them, where there are finitely many."""
-    pruner: Literal["none", "median", "successive-halving", "hyperband"] = "none"
-    """When a trial that does badly at a step is ended early."""
+    sampler: Sampler = "tpe"
+    pruner: Pruner = "none"
     trials: int = Field(default=20, ge=1, le=MAX_TRIALS)
     parallel: int = Field(default=1, ge=1, le=MAX_PARALLEL)
     max_failures: int | None = Field(default=None, ge=0)
@@ -118,6 +124,14 @@ class SweepCreate(Request):
         if isinstance(value, dict) and isinstance(value.get("space"), dict):
             value = {**value, "space": {name: _distribution(each) for name, each in value["space"].items()}}
         return value
+
+    @model_validator(mode="after")
+    def _a_finite_grid(self) -> Self:
+        if self.sampler == "grid":
+            for name, distribution in self.space.items():
+                if isinstance(distribution, NumberRange) and distribution.step is None:
+                    raise ValueError(f"space.{name}: a grid needs a step")
+        return self
 
 
 class SweepState(str, Enum):
@@ -183,8 +197,8 @@ class Sweep(Record):
     job: JobSpec
     space: dict[str, Distribution]
     objective: Objective
-    sampler: str
-    pruner: str
+    sampler: Sampler
+    pruner: Pruner
     trials: int
     parallel: int
     max_failures: int | None = None
@@ -200,3 +214,37 @@ class Sweep(Record):
     created_at: Timestamp
     created_by: str
     finished_at: Timestamp | None = None
+
+
+def grid_size(space: Mapping[str, Distribution]) -> int:
+    """How many points a grid has.
+
+    >>> grid_size({"a": Choice(values=("x", "y")), "b": IntegerRange(low=1, high=5, step=2)})
+    6
+    """
+    return math.prod(len(_levels(each)) for each in space.values())
+
+
+def grid_point(space: Mapping[str, Distribution], index: int) -> dict[str, JsonValue]:
+    """The point number ``index`` of a grid, from 0; the last parameter changes first.
+
+    >>> grid_point({"a": Choice(values=("x", "y")), "b": IntegerRange(low=1, high=5, step=2)}, 4)
+    {'a': 'y', 'b': 3}
+    """
+    found: dict[str, JsonValue] = {}
+    for name, distribution in reversed(list(space.items())):
+        levels = _levels(distribution)
+        index, position = divmod(index, len(levels))
+        found[name] = levels[position]
+    return {name: found[name] for name in space}
+
+
+def _levels(distribution: Distribution) -> Sequence[JsonValue]:
+    if isinstance(distribution, Choice):
+        return distribution.values
+    if isinstance(distribution, IntegerRange):
+        return range(distribution.low, distribution.high + 1, distribution.step or 1)
+    step = distribution.step or 1.0
+    # A step that fits but for rounding counts as fitting.
+    count = int((distribution.high - distribution.low) / step + 1e-9) + 1
+    return [distribution.low + step * number for number in range(count)]

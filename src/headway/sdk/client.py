@@ -25,6 +25,7 @@ from headway.sdk.resources.monitors import Monitors
 from headway.sdk.resources.objects import Objects
 from headway.sdk.resources.projects import Projects
 from headway.sdk.resources.runs import Runs
+from headway.sdk.resources.sweeps import Sweeps
 from headway.sdk.resources.tokens import Tokens
 from headway.sdk.resources.users import Users
 from headway.sdk.session import Session
@@ -116,6 +117,10 @@ class Client:
     @cached_property
     def instance_types(self) -> InstanceTypes:
         return InstanceTypes(self._session)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        return Sweeps(self._session)
 
     @cached_property
     def catalogue(self) -> Catalogue:

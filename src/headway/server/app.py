@@ -51,6 +51,7 @@ from headway.server.api import (
     projects,
     replicas,
     runs,
+    sweeps,
     system,
     traffic,
     uploads,
@@ -72,6 +73,7 @@ from headway.server.workers.monitors import MonitorWorker
 from headway.server.workers.reconciler import Reconciler
 from headway.server.workers.runs import RunWorker
 from headway.server.workers.scaling import ScalingWorker
+from headway.server.workers.sweeps import SweepWorker
 from headway.storage import open_segments, open_storage
 from headway.storage.blobs.filesystem import FileBlobs
 from headway.storage.series.opening import open_reader
@@ -133,6 +135,7 @@ def api_routers() -> list[tuple[str, APIRouter]]:
         user_routes,
         instance_types,
         catalogue,
+        sweeps,
         blobs,
         jobs,
         runs,
@@ -211,7 +214,8 @@ def _lifespan(platform: Platform, keeper: GatewayKeeper) -> Callable[[FastAPI], 
             Reconciler(platform, "guard", GuardWorker(platform).look, every=WORKER_SECONDS, on_change=False),
             Reconciler(platform, "gateway", keeper.look, every=WORKER_SECONDS),
             Reconciler(platform, "folding", folding.look, every=WORKER_SECONDS),
-            Reconciler(platform, "monitors", watching.look, every=WORKER_SECONDS, on_change=False),
+            Reconciler(platform, "monitors", watching.look, every=WORKER_SECONDS),
+            Reconciler(platform, "sweeps", SweepWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "cleaning", CleaningWorker(platform).look, every=CLEANING_SECONDS, on_change=False),
             Reconciler(platform, "runs", RunWorker(platform).look, every=WORKER_SECONDS),
             Reconciler(platform, "uploads", UploadWorker(platform).look, every=UPLOAD_SECONDS, on_change=False),

@@ -44,6 +44,7 @@ from headway.domain.objects import Bucket, StoredObject
 from headway.domain.projects import Project
 from headway.domain.replicas import Attempt, OwnerKind, Replica
 from headway.domain.runs import Run, RunDetails, Stream
+from headway.domain.sweeps import Sweep, SweepState, Trial, TrialState
 from headway.domain.traffic import TrafficCell
 from headway.domain.uploads import Upload
 from headway.domain.users import Member, Token, TokenKind, User
@@ -129,6 +130,37 @@ class CatalogueStorage(Protocol):
     def delete(self, kind: CatalogueKind, id: int) -> None: ...
     def list(self, kind: CatalogueKind | None = None) -> Sequence[CatalogueEntry]:
         """All, or those of one catalogue, by catalogue and number."""
+        ...
+
+
+class SweepStorage(Records[Sweep], Protocol):
+    """Names are unique in a project."""
+
+    def by_name(self, project_id: str, name: str) -> Sweep | None: ...
+    def list(
+        self,
+        page: PageRequest,
+        *,
+        project_ids: Collection[str] | None = None,
+        states: Collection[SweepState] | None = None,
+        name: str | None = None,
+    ) -> Page[Sweep]: ...
+    def active(self) -> Sequence[Sweep]:
+        """Those that have not ended, oldest first."""
+        ...
+
+
+class TrialStorage(Records[Trial], Protocol):
+    """Numbers are unique in a sweep."""
+
+    def of_sweep(self, sweep_id: str) -> Sequence[Trial]:
+        """All, by number."""
+        ...
+
+    def list(
+        self, sweep_id: str, *, after: int = 0, limit: int = 100, states: Collection[TrialState] | None = None
+    ) -> Sequence[Trial]:
+        """Those of greater number than ``after``, by number."""
         ...
 
 
@@ -681,6 +713,10 @@ class Session(Protocol):
     def instance_types(self) -> InstanceTypeStorage: ...
     @property
     def catalogue(self) -> CatalogueStorage: ...
+    @property
+    def sweeps(self) -> SweepStorage: ...
+    @property
+    def trials(self) -> TrialStorage: ...
     @property
     def runs(self) -> RunStorage: ...
     @property

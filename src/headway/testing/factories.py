@@ -23,6 +23,7 @@ from headway.domain.objects import Bucket, StoredObject
 from headway.domain.projects import Project
 from headway.domain.replicas import Attempt, Directive, OwnerKind, Replica
 from headway.domain.runs import Run, Stream
+from headway.domain.sweeps import NumberRange, Objective, Sweep, Trial
 from headway.domain.uploads import Upload, part_size
 from headway.domain.users import Member, Role, Token, TokenKind, User
 
@@ -48,7 +49,9 @@ __all__ = [
     "make_replica",
     "make_run",
     "make_stream",
+    "make_sweep",
     "make_token",
+    "make_trial",
     "make_upload",
     "make_user",
     "moment",
@@ -78,6 +81,38 @@ def make_user(**fields: Any) -> User:
 def make_member(**fields: Any) -> Member:
     defaults = {"project_id": new_id("prj"), "user_id": new_id("usr"), "user_name": "somebody", "role": Role.MEMBER}
     return Member(**{**defaults, **fields})
+
+
+def make_sweep(**fields: Any) -> Sweep:
+    defaults = {
+        "id": new_id("swp"),
+        "project_id": "prj1",
+        "name": new_id("sweep-"),
+        "job": make_job_spec(),
+        "space": {"x": NumberRange(low=0.0, high=1.0)},
+        "objective": Objective(metric="loss", goal="minimize"),
+        "sampler": "tpe",
+        "pruner": "none",
+        "trials": 10,
+        "parallel": 2,
+        "created_at": now(),
+        "created_by": "usr1",
+    }
+    return Sweep(**{**defaults, **fields})
+
+
+def make_trial(**fields: Any) -> Trial:
+    defaults = {
+        "id": new_id("trl"),
+        "sweep_id": new_id("swp"),
+        "project_id": "prj1",
+        "number": 1,
+        "parameters": {"x": 0.5},
+        "job_id": new_id("job"),
+        "run_id": new_id("run"),
+        "created_at": now(),
+    }
+    return Trial(**{**defaults, **fields})
 
 
 def make_token(**fields: Any) -> Token:

@@ -64,22 +64,29 @@ def prepare(platform: Platform, caller: Caller, request: JobCreate) -> Prepared:
     Raises:
         InvalidRequestError, NotFoundError: A source is wrong; it is named.
     """
-    masked: dict[str, Any] = redact_values(request.parameters)
-    prepared = Prepared(request.to_spec())
-    changes: dict[str, Any] = {"parameters": masked}
-    if masked != request.parameters:
-        prepared.secrets[PARAMETERS] = json.dumps(request.parameters)
-    if request.parameter_arguments:
-        changes["roles"] = {
-            name: role.model_copy(update={"command": with_arguments(role.command, masked)})
-            for name, role in request.roles.items()
-        }
+    spec, secrets = with_parameters(request.to_spec(), request.parameters)
+    prepared = Prepared(spec, secrets)
+    changes: dict[str, Any] = {}
     if request.inputs or request.init_model or isinstance(request.workspace, ObjectsWorkspace):
         with platform.storage.read() as session:
             project = find_project(session, caller, request.project, Permission.WRITE)
         changes |= _Resolver(platform, caller, project, prepared).resolve(request)
     prepared.spec = prepared.spec.model_copy(update=changes)
     return prepared
+
+
+def with_parameters(spec: JobSpec, parameters: dict[str, Any]) -> tuple[JobSpec, dict[str, str]]:
+    """``spec`` with these parameters, in its commands too where it says so; and the secrets to keep beside it where some of
+    them are masked."""
+    masked: dict[str, Any] = redact_values(parameters)
+    changes: dict[str, Any] = {"parameters": masked}
+    if spec.parameter_arguments:
+        changes["roles"] = {
+            name: role.model_copy(update={"command": with_arguments(role.command, masked)})
+            for name, role in spec.roles.items()
+        }
+    secrets = {PARAMETERS: json.dumps(parameters)} if masked != parameters else {}
+    return spec.model_copy(update=changes), secrets
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from headway.domain.base import Page, PageRequest, new_id, now
 from headway.domain.files import FileEntry, check_manifest
-from headway.domain.jobs import Job, JobCreate, JobSpec, JobState, check_move
+from headway.domain.jobs import Job, JobCreate, JobSpec, JobState, JobTemplate, check_move
 from headway.domain.replicas import Attempt, OwnerKind
 from headway.domain.runs import Run, RunState
 from headway.domain.users import Permission
@@ -35,25 +35,9 @@ def create(platform: Platform, caller: Caller, request: JobCreate) -> Job:
         if isinstance(request.workspace, FilesWorkspace):
             blobs.check_held(session, project.id, request.workspace.files)
         prepared.hold(session, project.id)
-        job = _new_job(request, prepared.spec, project.id, caller.user.id)
-        run = _new_run(job)
-        session.runs.add(run)
-        monitors.add_all(session, run, job.spec.monitors, actor=caller.user.id)
-        session.jobs.add(job)
+        job = new_job(request.name, prepared.spec, project.id, caller.user.id)
+        job = add(platform, session, job, {**secrets_of(request), **prepared.secrets})
         prepared.link(session, job)
-        secrets = {**_secrets(request), **prepared.secrets}
-        if secrets:
-            session.secrets.put(job.id, secrets)
-        record(
-            session,
-            "job.created",
-            job.id,
-            project_id=project.id,
-            actor=caller.user.id,
-            name=job.name,
-            state=JobState.CREATED.value,
-        )
-        _tell_containers(platform, session, job)
         if request.start:
             job = move(session, job, JobState.QUEUED, "asked to start", actor=caller.user.id)
             session.jobs.put(job)
@@ -61,18 +45,39 @@ def create(platform: Platform, caller: Caller, request: JobCreate) -> Job:
         return job
 
 
-def _new_job(request: JobCreate, spec: JobSpec, project_id: str, user_id: str) -> Job:
+def new_job(name: str, spec: JobSpec, project_id: str, user_id: str) -> Job:
     moment = now()
     return Job(
         id=new_id("job"),
         project_id=project_id,
-        name=request.name,
+        name=name,
         run_id=new_id("run"),
         spec=spec,
         created_at=moment,
         created_by=user_id,
         state_changed_at=moment,
     )
+
+
+def add(platform: Platform, session: Session, job: Job, secrets: dict[str, str]) -> Job:
+    """Record a new job with its run, monitors and secrets; it is not queued yet."""
+    run = _new_run(job)
+    session.runs.add(run)
+    monitors.add_all(session, run, job.spec.monitors, actor=job.created_by)
+    session.jobs.add(job)
+    if secrets:
+        session.secrets.put(job.id, secrets)
+    record(
+        session,
+        "job.created",
+        job.id,
+        project_id=job.project_id,
+        actor=job.created_by,
+        name=job.name,
+        state=JobState.CREATED.value,
+    )
+    _tell_containers(platform, session, job)
+    return job
 
 
 def _new_run(job: Job) -> Run:
@@ -88,7 +93,7 @@ def _new_run(job: Job) -> Run:
     )
 
 
-def _secrets(request: JobCreate) -> dict[str, str]:
+def secrets_of(request: JobTemplate) -> dict[str, str]:
     found = {SECRET_PREFIX + name: value.get_secret_value() for name, value in request.secrets.items()}
     if request.workspace_credentials is not None:
         found[WORKSPACE_USER] = request.workspace_credentials.username
@@ -201,15 +206,29 @@ def stop(platform: Platform, caller: Caller, job_id: str, *, hard: bool = False)
         job = find_job(session, caller, job_id, Permission.WRITE)
         if job.finished:
             return job
-        if not job.stop_requested:
-            record(session, "job.stop_requested", job.id, project_id=job.project_id, actor=caller.user.id, hard=hard)
-        job = job.evolve(stop_requested=True, stop_hard=job.stop_hard or hard)
-        if job.state in (JobState.CREATED, JobState.QUEUED, JobState.RETRYING, JobState.PREEMPTED):
-            job = move(session, job, JobState.STOPPED, "stopped before it ran", actor=caller.user.id)
-        session.jobs.put(job)
+        job = ask_to_stop(session, job, actor=caller.user.id, hard=hard)
         attempt = session.attempts.find(job.attempt_id) if hard and job.attempt_id else None
     if attempt is not None and attempt.ended_at is None:
         platform.engine.stop(attempt.token, hard=True)
+    return job
+
+
+def ask_to_stop(session: Session, job: Job, *, actor: str, hard: bool = False, reason: str = "") -> Job:
+    """Write down that a job that has not ended is to end; one that does not run yet has ended with that."""
+    if not job.stop_requested:
+        record(
+            session,
+            "job.stop_requested",
+            job.id,
+            project_id=job.project_id,
+            actor=actor,
+            message=reason,
+            hard=hard,
+        )
+    job = job.evolve(stop_requested=True, stop_hard=job.stop_hard or hard)
+    if job.state in (JobState.CREATED, JobState.QUEUED, JobState.RETRYING, JobState.PREEMPTED):
+        job = move(session, job, JobState.STOPPED, reason or "stopped before it ran", actor=actor)
+    session.jobs.put(job)
     return job
 
 

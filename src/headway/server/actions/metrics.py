@@ -56,10 +56,11 @@ class _View:
 
 
 @contextmanager
-def _view(platform: Platform, caller: Caller, run_id: str, *kinds: str) -> Iterator[_View]:
+def _view(platform: Platform, caller: Caller | None, run_id: str, *kinds: str) -> Iterator[_View]:
+    """``caller`` is None where the platform itself asks."""
     for _ in range(LOOKS):
         with platform.storage.read() as session:
-            run = find_run(session, caller, run_id)
+            run = session.runs.get(run_id) if caller is None else find_run(session, caller, run_id)
             held = [stream for kind in kinds for stream in session.streams.of_run(run.id, kind=kind)]
         with _tails(platform, held) as found:
             if found is not None:
@@ -127,13 +128,13 @@ class _SeriesParts:
         self.count += count
 
 
-def summary(platform: Platform, caller: Caller, run_id: str, prefix: str = "") -> list[SeriesSummary]:
+def summary(platform: Platform, caller: Caller | None, run_id: str, prefix: str = "") -> list[SeriesSummary]:
     """What each series comes to at this moment, over all ranks, in the default view."""
     with _view(platform, caller, run_id, METRICS) as view:
         return summarise(view.snapshot, run_id, view.streams, view.tails, prefix=prefix)
 
 
-def read(platform: Platform, caller: Caller, run_id: str, query: MetricQuery) -> list[Drawn]:
+def read(platform: Platform, caller: Caller | None, run_id: str, query: MetricQuery) -> list[Drawn]:
     """The lines that ``query`` asks for: pictures with ``points``, else every point.
 
     Raises:

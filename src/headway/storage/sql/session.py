@@ -22,6 +22,7 @@ from headway.storage.sql.objects import Buckets, Objects
 from headway.storage.sql.projects import Members, Projects
 from headway.storage.sql.revisions import Revisions
 from headway.storage.sql.runs import RemovedRuns, RunDetailsTable, RunMetrics, Runs, Streams
+from headway.storage.sql.sweeps import Sweeps, Trials
 from headway.storage.sql.traffic import Traffic
 from headway.storage.sql.transactions import Transaction
 from headway.storage.sql.uploads import Uploads
@@ -42,6 +43,8 @@ class SqlSession:
         self.tokens = Tokens(transaction)
         self.instance_types = InstanceTypes(transaction)
         self.catalogue = Catalogue(transaction)
+        self.sweeps = Sweeps(transaction)
+        self.trials = Trials(transaction)
         self.runs = Runs(transaction)
         self.run_details = RunDetailsTable(transaction)
         self.run_metrics = RunMetrics(transaction)

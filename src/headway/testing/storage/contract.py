@@ -15,6 +15,7 @@ from headway.testing.storage.registry import RegistryContract
 from headway.testing.storage.revisions import RevisionContract
 from headway.testing.storage.search import SearchContract
 from headway.testing.storage.sessions import SessionContract
+from headway.testing.storage.sweeps import SweepContract
 from headway.testing.storage.text import TextContract
 from headway.testing.storage.traffic import TrafficContract
 from headway.testing.storage.values import ValueContract
@@ -38,5 +39,6 @@ class StorageContract(
     TrafficContract,
     ObjectContract,
     MonitorContract,
+    SweepContract,
 ):
     """Subclass it, and override the fixtures ``storage`` and, where several servers may share a database, ``peer``."""
