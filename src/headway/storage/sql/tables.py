@@ -248,6 +248,7 @@ model_versions = Table(
     Index("model_versions_name", "model_id", "version_name", unique=True),
     Index("model_versions_newest", "created_at", "id"),
     Index("model_versions_project", "project_id", "created_at", "id"),
+    Index("model_versions_model", "model_id", "created_at", "id"),
     Index("model_versions_job", "job_id"),
     Index("model_versions_run", "run_id"),
 )

@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("version_id", "key", name="model_version_labels_key"),
     )
     op.create_index("model_version_labels_value", "model_version_labels", ["key", "version_id"])
+    op.create_index("model_versions_model", "model_versions", ["model_id", "created_at", "id"])
     for id, alias, version in _entries("models", "aliases"):
         op.execute(aliases.insert().values(model_id=id, alias=alias, version=version))
     for id, key, value in _entries("model_versions", "labels"):
