@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from headway.domain.workspaces import FilesWorkspace, GitWorkspace
+from headway.domain.workspaces import FilesWorkspace, GitWorkspace, ObjectsWorkspace
 from headway.errors import HeadwayError, InvalidRequestError, WorkspaceError
 from headway.sdk.archives import read_archive
 from headway.sdk.folders import Limits, read_folder
@@ -50,6 +50,13 @@ def test_git_urls(text: str, url: str, ref: str | None) -> None:
     assert describe_workspace(text) == GitWorkspace(url=url, ref=ref)
 
 
+def test_objects() -> None:
+    meant = ObjectsWorkspace(address="s3://bucket/code/")
+    assert describe_workspace("s3://bucket/code/") == meant
+    assert describe_workspace({"kind": "objects", "address": "s3://bucket/code/"}) == meant
+    assert describe_workspace(meant) is meant
+
+
 def test_mappings_records_and_local_repositories(tmp_path: Path) -> None:
     assert describe_workspace({"git": "https://h/x", "ref": "main"}) == GitWorkspace(url="https://h/x", ref="main")
     record = FilesWorkspace()
@@ -63,7 +70,7 @@ def test_mappings_records_and_local_repositories(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "s3://bucket/x",
+        "gs://bucket/x",
         "https://h/x.zip",
         "https://u:secret@h/x.git",
         "git+https://h/x.git#subdirectory=a",
