@@ -118,7 +118,14 @@ class Watch:
 
 
 @pytest.fixture
-def watch(world: Any) -> Iterator[Watch]:
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look reads all there is."""
+    monkeypatch.setattr(worker, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "REST", 0)
+
+
+@pytest.fixture
+def watch(world: Any, at_once: None) -> Iterator[Watch]:
     found = Watch(world)
     yield found
     found.close()
@@ -460,7 +467,10 @@ def steps_stream(watch: Watch, run: Run) -> Any:
 
 
 def test_two_servers_on_one_database_find_each_point_once(
-    new_postgres_database: Callable[[], str], tmp_path: Path, world: Any
+    new_postgres_database: Callable[[], str],
+    tmp_path: Path,
+    world: Any,
+    at_once: None,
 ) -> None:
     """Both look at the same time, over and over, while lines come."""
     url = new_postgres_database()

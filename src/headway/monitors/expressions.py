@@ -41,6 +41,7 @@ class Match(NamedTuple):
 
 class _Found(Protocol):
     def span(self, group: int = 0) -> tuple[int, int]: ...
+    def group(self, group: int) -> bytes | None: ...
 
 
 class Expression:
@@ -76,17 +77,17 @@ class Expression:
         return self._scan_singly(lines) if self._lines is None else self._scan_together(self._lines, lines)
 
     def _scan_together(self, expression: re2._Regexp, lines: bytes) -> Iterator[Match]:
-        search, find, size = expression.search, lines.find, len(lines)
+        search, find, rfind, point, size = expression.search, lines.find, lines.rfind, self._point, len(lines)
         position = 0
         while position <= size:
             found = search(lines, position)
             if found is None:
                 return
-            place = found.span()[0]
-            start = lines.rfind(b"\n", 0, place) + 1
+            place = found.start()
             end = find(b"\n", place)
-            end = size if end < 0 else end
-            yield Match(start, end, self._point(lines, found))
+            if end < 0:
+                end = size
+            yield Match(rfind(b"\n", 0, place) + 1, end, point(lines, found))
             position = end + 1
 
     def _scan_singly(self, lines: bytes) -> Iterator[Match]:
@@ -102,16 +103,14 @@ class Expression:
             first, last = found.span()
             value = last_value_in(text[first:last])
             return None if value is None else Point(value, None)
-        first, last = found.span(1)
-        value = value_of(text[first:last]) if first >= 0 else None
+        word = found.group(1)
+        value = None if word is None else value_of(word)
         if value is None:
             return None
-        if self.groups == 1:
-            return Point(value, None)
-        first, last = found.span(2)
-        if first == last:
-            return Point(value, None)  # the group took no part, or nothing
-        step = step_of(text[first:last])
+        place = found.group(2) if self.groups > 1 else None
+        if not place:
+            return Point(value, None)  # there is no second group, or it took no part, or nothing
+        step = step_of(place)
         return None if step is None else Point(value, step)
 
 

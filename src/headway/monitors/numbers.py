@@ -67,8 +67,9 @@ def step_of(text: bytes) -> int | None:
     """
     if len(text) > LONGEST:
         return None
-    plain = _WHOLE.fullmatch(text)
-    if plain is not None:
+    if text.isdigit():
+        number = int(text)
+    elif (plain := _WHOLE.fullmatch(text)) is not None:
         number = int(plain.group(1))
     else:
         found = value_of(text)

@@ -127,14 +127,18 @@ class _Group:
     def take(self, found: Step, expression: Expression, show: int, most_points: int) -> bool:
         """Add to ``found`` what is in it; whether the step ends within it."""
         newest, stopped = None, False
+        rows, time_ms, end = found.rows, 0, 0
         for match in expression.scan(self._lines):
             newest = match
             found.matches += 1
+            if match.start >= end:
+                number = self._number(match)
+                time_ms, end = self._pieces[number].time_ms, self._starts[number + 1]
             if match.point is not None:
-                found.rows.append(PointRow(self._pieces[self._number(match)].time_ms, match.point))
+                rows.append(PointRow(time_ms, match.point))
             if len(found.shown) < show:
                 found.shown.append(self._line(match))
-            if len(found.rows) >= most_points:
+            if len(rows) >= most_points:
                 stopped = True
                 break
         if newest is not None:

@@ -25,6 +25,12 @@ AT_A_LOOK = 10_000
 """Monitors that are active at once; more wait for those."""
 TOGETHER, TOGETHER_BYTES = 64, 4 << 20
 """Steps, and (in base64) bytes of their points, that are committed together."""
+AT_ONCE = 256 << 10
+"""Bytes of a log stream that are read without waiting for more."""
+WAIT_SECONDS = 1.0
+"""How long fewer bytes wait; the first ones of a stream do not."""
+REST = 5
+"""Looking takes at most one part in so many of the time and one: many monitors of living runs are many questions."""
 TROUBLE_PAUSE = 2.0
 FAILURE_PAUSE = 30.0
 """How long a log stream that could not be read is left alone."""
@@ -39,6 +45,7 @@ class MonitorWorker:
         self._platform = platform
         self._child = ScanningChild(Setup(database_url=platform.database_url, data=platform.data))
         self._not_before = 0.0
+        self._read_at: dict[tuple[str, int, str], float] = {}
         self._failed: dict[tuple[str, str], float] = {}
         """Monitor and stream to when they are tried again."""
 
@@ -48,10 +55,13 @@ class MonitorWorker:
             return
         try:
             while not self._platform.wakeups.closed:
+                began = time.monotonic()
                 due, finished = self._due()
+                took = time.monotonic() - began
                 for monitor_id in finished:
                     monitor_points.rest(self._platform, monitor_id)
                 if not due:
+                    self._not_before = time.monotonic() + REST * took
                     return
                 self._read(due)
         except PlatformError as error:
@@ -78,7 +88,7 @@ class MonitorWorker:
                     runs[monitor.run_id] = (session.runs.find(monitor.run_id), streams)
                 run, streams = runs[monitor.run_id]
                 found = self._due_of(session, monitor, streams)
-                due += [item for item in found if not self._is_failed(item)]
+                due += [item for item in found if self._is_worth_it(item)]
                 if not found and run is not None and has_ended(self._platform, session, run, streams):
                     finished.append(monitor.id)
         return due, finished
@@ -98,6 +108,10 @@ class MonitorWorker:
             found = self._scan(item)
             if found is None:
                 continue
+            if len(self._read_at) > 10 * AT_A_LOOK:
+                self._read_at.clear()
+            if found.result.done:
+                self._read_at[_place(item)] = time.monotonic()
             findings.append(found)
             size += len(found.result.rows)
             if len(findings) >= TOGETHER or size >= TOGETHER_BYTES:
@@ -147,6 +161,17 @@ class MonitorWorker:
             self._failed.clear()
         self._failed[monitor.id, stream.name] = time.monotonic() + FAILURE_PAUSE
 
-    def _is_failed(self, item: Due) -> bool:
-        monitor, stream, _ = item
-        return time.monotonic() < self._failed.get((monitor.id, stream.name), 0.0)
+    def _is_worth_it(self, item: Due) -> bool:
+        """Whether enough waits, or waits for long enough."""
+        monitor, stream, known = item
+        moment = time.monotonic()
+        if moment < self._failed.get((monitor.id, stream.name), 0.0):
+            return False
+        if stream.closed or stream.committed - (0 if known is None else known.seen) >= AT_ONCE:
+            return True
+        return moment - self._read_at.get(_place(item), -WAIT_SECONDS) >= WAIT_SECONDS
+
+
+def _place(item: Due) -> tuple[str, int, str]:
+    monitor, stream, _ = item
+    return monitor.id, monitor.revision, stream.name
