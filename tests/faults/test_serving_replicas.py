@@ -150,10 +150,10 @@ def test_a_slow_replica_gets_little_and_fails_nothing(
             ended = time.monotonic()
             mark.unlink()
             load.await_right(int(RATE))
-            seen = Counter(answer.replica for answer in load.between(began, ended))
+            seen = Counter(answer.replica for answer in load.between(began, ended) if answer.right)
             print(f"{name} was slow: {dict(seen)}")
             assert len(seen) == 2
-            assert min(seen.values()) < 0.2 * seen.total()
+            assert min(seen.values()) < (0.2 if FULL else 0.4) * seen.total()
     assert load.failed() == []
 
 
