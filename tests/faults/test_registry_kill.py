@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from headway import Client
 from headway.domain.base import new_id
 from headway.errors import HeadwayError
@@ -19,6 +21,7 @@ from headway.testing.server import ServerProcess
 
 FILES = 12
 SECONDS = 90.0
+FULL_SECONDS = repetitions(300, 2400)
 
 REGISTER = """
 import sys
@@ -56,6 +59,7 @@ def check_versions(client: Client, server: ServerProcess, directory: Path) -> se
     return named
 
 
+@pytest.mark.timeout(FULL_SECONDS)
 def test_a_kill_between_upload_and_registration_leaves_no_half_version_and_no_lost_file(
     own_server: ServerProcess,
     client: Client,
@@ -100,6 +104,7 @@ def test_a_kill_between_upload_and_registration_leaves_no_half_version_and_no_lo
     check_versions(again, own_server, tmp_path)
 
 
+@pytest.mark.timeout(FULL_SECONDS)
 def test_a_client_that_lives_on_gets_exactly_one_version(
     own_server: ServerProcess, client: Client, chance: random.Random, tmp_path: Path
 ) -> None:
