@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import pytest
 import zstandard
@@ -17,6 +18,7 @@ import zstandard
 from headway import Client
 from headway.domain.jobs import Job
 from headway.domain.models import ModelVersion
+from headway.errors import InvalidRequestError, NotFoundError
 from headway.testing.faults import FULL
 from headway.testing.server import ServerProcess
 
@@ -36,6 +38,8 @@ ROUTES_THAT_READ = (
     "/api/v1/model-versions/{version}/files/{}",
     "/api/v1/model-versions/{}",
     "/api/v1/projects/{project}/blobs/{}",
+    "/api/v1/projects/{project}/buckets/{}/objects",
+    "/api/v1/projects/{project}/buckets/walls/object?key={}",
     "/api/v1/runs/{}/streams",
     "/{}",
 )
@@ -79,6 +83,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         )
         job = client.jobs.wait(job.id, timeout=60)
         (version,) = client.models.versions(job=job.id)
+        client.objects.create_bucket("walls")
         yield Scene(server, client, job, version, root)
 
 
@@ -217,6 +222,33 @@ def test_nothing_outside_is_named_in_a_manifest(scene: Scene, raw: RawConnection
     assert (status, b"working_directory" in answer) == (422, True)
     assert "outside" not in {model.name for model in scene.client.models.list()}
     assert not list(scene.client.jobs.list(name="outside"))
+
+
+def test_any_key_of_an_object_is_a_key_and_nothing_else(
+    scene: Scene, raw: RawConnection, chance: random.Random, tmp_path: Path
+) -> None:
+    before, around = snapshot(scene.root), {path.name for path in scene.root.parent.iterdir()}
+    entry = scene.version.files[0]
+    place = f"/api/v1/projects/{scene.client.project}/buckets/keys/objects"
+    written: set[str] = set()
+    payloads = corpus(scene.root, chance)
+    for key in {*payloads, *(unquote(payload) for payload in payloads)}:
+        document = {"objects": [{"key": key, "digest": entry.digest, "size": entry.size}]}
+        status, answer = raw.ask("POST", place, json.dumps(document).encode(), "application/json")
+        assert (status, b"key" in answer) in ((200, True), (422, True)), (key, status, answer)
+        written |= {key} if status == 200 else set()
+    found = [stored.key for stored in scene.client.objects.list("s3://keys")]
+    assert found == sorted(written, key=str.encode)
+    for key in chance.sample(found, 50):
+        target = tmp_path / "a" / "target"
+        try:
+            brought = scene.client.objects.download(f"s3://keys/{key}", f"{target}/")
+        except (InvalidRequestError, NotFoundError):
+            continue
+        assert [path.resolve().parent for path in brought] == [target]
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["a"])
+    assert snapshot(scene.root) == before
+    assert {path.name for path in scene.root.parent.iterdir()} == around
 
 
 def test_links_that_a_program_leaves_are_not_followed(scene: Scene, tmp_path: Path) -> None:
