@@ -198,6 +198,17 @@ class TestRefusals:
             with pytest.raises((NotFoundError, InvalidRequestError)):
                 world.job(mine, inputs={"train": source})
 
+    @pytest.mark.parametrize("key", ["train/../../x", "train//x", "train/a\\b", "train/" + "x" * 1000 + "/y/."])
+    def test_a_key_that_can_be_no_file_is_named(self, world: Any, key: str) -> None:
+        project = world.project()
+        put_objects(world, project, "data", **{"train/a": b"1", key: b"2"})
+        for fields in (
+            {"inputs": {"train": "s3://data/train"}},
+            {"workspace": ObjectsWorkspace(address="s3://data/train")},
+        ):
+            with pytest.raises(InvalidRequestError, match="cannot be a file"):
+                world.job(project, **fields)
+
     def test_it_is_refused_over_http_with_the_place(self, world: Any) -> None:
         project = world.project()
         body = {"name": "x", "project": project.id, "command": "true", "init_model": "models:/none/1"}
