@@ -56,7 +56,7 @@ class Objects(NamesBlobs, DocumentTable[StoredObject]):
 
     def page(self, bucket_id: str, *, prefix: str = "", start: str = "", limit: int) -> Sequence[StoredObject]:
         key = self.table.c.key
-        statement = select(self.table.c.document).where(*self._beginning(bucket_id, prefix), key >= start)
+        statement = select(self.table.c.document).where(*self._range(bucket_id, prefix, start))
         rows = self._transaction.rows(statement.order_by(key).limit(limit))
         return [self._load(row.document) for row in rows]
 
@@ -65,10 +65,11 @@ class Objects(NamesBlobs, DocumentTable[StoredObject]):
         return self._transaction.change(delete(self.table).where(columns.bucket_id == bucket_id, columns.key == key))
 
     def delete_prefix(self, bucket_id: str, prefix: str) -> int:
-        return self._transaction.change(delete(self.table).where(*self._beginning(bucket_id, prefix)))
+        return self._transaction.change(delete(self.table).where(*self._range(bucket_id, prefix)))
 
-    def _beginning(self, bucket_id: str, prefix: str) -> list[ColumnElement[bool]]:
+    def _range(self, bucket_id: str, prefix: str, start: str = "") -> list[ColumnElement[bool]]:
         columns = self.table.c
-        conditions = [columns.bucket_id == bucket_id, columns.key >= prefix]
+        # One bound, so that the index is entered at it: of two SQLite would take the first and go through the rest.
+        conditions = [columns.bucket_id == bucket_id, columns.key >= max(prefix, start)]
         end = prefix_end(prefix)
         return conditions if end is None else [*conditions, columns.key < end]
