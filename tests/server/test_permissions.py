@@ -385,6 +385,8 @@ class Scene:
     def _body(self, path: str) -> dict[str, Any] | None:
         if path.endswith("/blobs/missing"):
             return {"digests": []}
+        if path.endswith("/blobs/bundle"):
+            return {"digests": [self.world.blob(self.project).digest]}
         if path.endswith("/buckets/{bucket}/objects"):
             entry = self.world.blob(self.project)
             return {"objects": [{"key": "k", "digest": entry.digest, "size": entry.size}]}
