@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from headway.domain.artifacts import ArtifactEntry
 from headway.domain.base import new_id
-from headway.domain.deployments import DeploymentCreate
 from headway.domain.jobs import JobState
 from headway.domain.metrics import SeriesSummary
-from headway.domain.models import ModelRegister, ModelVersion
 from headway.domain.runs import RunDetails
-from headway.errors import ConflictError, NotFoundError
-from headway.server.actions import deployments, models, registration, version_facts
-from headway.testing.server import START_SECONDS
+from headway.server.actions import registration, version_facts
 
 API = "/api/v1"
-CLIENTS = 50
 
 
 class Registry:
@@ -406,85 +399,3 @@ def test_delete_is_refused_while_a_revision_with_it_comes_up(registry: Registry)
     refused = registry.ask("DELETE", f"/model-versions/{coming['id']}", 409)
     assert name in refused["detail"]
     assert refused["details"]["deployments"] == [deployment["id"]]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def either(request: pytest.FixtureRequest) -> Registry:
-    return Registry(request.getfixturevalue("world" if request.param == "sqlite" else "postgres_world"))
-
-
-def test_clients_that_register_at_once_get_a_version_each(either: Registry) -> None:
-    world = either.world
-    requests = [
-        ModelRegister.model_validate(either.body(version_name=f"1.0.{number}", aliases=[f"alias-{number}"]))
-        for number in range(CLIENTS)
-    ]
-    gate = threading.Barrier(CLIENTS)
-
-    def register(request: ModelRegister) -> ModelVersion:
-        gate.wait(START_SECONDS)
-        return registration.register(world.platform, world.admin, request)
-
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        made = list(pool.map(register, requests))
-    assert sorted(version.version for version in made) == list(range(1, CLIENTS + 1))
-    assert len({version.id for version in made}) == len({version.model_id for version in made}) * CLIENTS == CLIENTS
-    assert either.versions(limit=1000) == {f"1.0.{number}" for number in range(CLIENTS)}
-    model = either.ask("GET", f"/models/{made[0].model_id}")
-    assert model["aliases"] == {f"alias-{n}": version.version for n, version in enumerate(made)}
-    assert model["latest_version"] == CLIENTS
-
-
-def test_one_of_those_who_want_a_version_name_at_once_gets_it(either: Registry) -> None:
-    world = either.world
-    request = ModelRegister.model_validate(either.body(version_name="1.0.3"))
-    gate = threading.Barrier(8)
-
-    def register(_: int) -> ModelVersion | None:
-        gate.wait(START_SECONDS)
-        try:
-            return registration.register(world.platform, world.admin, request)
-        except ConflictError:
-            return None
-
-    with ThreadPoolExecutor(8) as pool:
-        made = [version for version in pool.map(register, range(8)) if version is not None]
-    assert [version.version for version in made] == [1]
-    assert either.versions() == {"1.0.3"}
-
-
-@pytest.mark.parametrize("whole", [False, True], ids=["version", "model"])
-def test_who_deploys_while_it_is_deleted_or_the_other_way_round_is_refused(either: Registry, whole: bool) -> None:
-    """Both at once, many times: never a deployment without its version, and the loser is told why."""
-    world, platform = either.world, either.world.platform
-    for _ in range(12):
-        version = registration.register(platform, world.admin, ModelRegister.model_validate(either.body(new_id("m"))))
-        gate, refused = threading.Barrier(2), []
-
-        def deploy(version: ModelVersion = version, gate: threading.Barrier = gate) -> Any:
-            request = DeploymentCreate(project=either.project.id, name=new_id("d"), model=version.id, start=False)
-            gate.wait(START_SECONDS)
-            return deployments.create(platform, world.admin, request, "http://127.0.0.1:1")
-
-        def delete(version: ModelVersion = version, gate: threading.Barrier = gate) -> None:
-            gate.wait(START_SECONDS)
-            if whole:
-                models.delete(platform, world.admin, version.model_id, None)
-            else:
-                models.delete_version(platform, world.admin, version.id)
-
-        with ThreadPoolExecutor(2) as pool:
-            deploying, deleting = pool.submit(deploy), pool.submit(delete)
-            for future in (deploying, deleting):
-                error = future.exception(START_SECONDS)
-                if error is not None:
-                    refused.append(error)
-        (loser,) = refused
-        if isinstance(loser, ConflictError):
-            assert loser.details["deployments"] == [deploying.result().id]
-            assert models.get_version(platform, world.admin, version.id) == version
-        else:
-            assert isinstance(loser, NotFoundError)
-            assert version.id in str(loser)
-            with pytest.raises(NotFoundError):
-                models.get_version(platform, world.admin, version.id)
