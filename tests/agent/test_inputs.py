@@ -156,13 +156,14 @@ class TestRefusals:
 
 
 class TestInterruption:
-    def test_a_server_that_goes_away_in_between_is_waited_for(self, rig: Any, server: Any) -> None:
-        entries = [file(server, f"{n}.bin", bytes([n]) * LARGE) for n in range(3)]
-        second = entries[1].digest
+    @pytest.mark.parametrize("size", [10, LARGE])
+    def test_a_server_that_goes_away_in_between_is_waited_for(self, rig: Any, server: Any, size: int) -> None:
+        entries = [file(server, f"{n}.bin", bytes([n]) * size) for n in range(3)]
+        moments = ("bundle", entries[1].digest)
         went = threading.Event()
 
         def leave(digest: str) -> None:
-            if digest == second and not went.is_set():
+            if digest in moments and not went.is_set():
                 server.down()
                 went.set()
 
@@ -172,7 +173,7 @@ class TestInterruption:
         assert went.wait(60)
         server.up()
         server.wait_phase(spec.replica_id, EXITED, 60)
-        whole = b"".join(bytes([n]) * LARGE for n in range(3))
+        whole = b"".join(bytes([n]) * size for n in range(3))
         assert server.lines() == [f"{hashlib.sha256(whole).hexdigest()}  -"]
 
     @pytest.mark.parametrize("size", [10, LARGE])

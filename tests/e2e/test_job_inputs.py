@@ -145,6 +145,13 @@ class TestSources:
         with pytest.raises(NotFoundError, match="bucket 'never'"):
             submit(client, "true", inputs={"train": "s3://never/made"})
 
+    def test_outputs_that_cannot_be_named_are_an_event_and_no_failure(self, client: Client) -> None:
+        long = "y" * 100
+        job = done(client, f"echo kept > $HEADWAY_OUTPUT_DIR/{long}", output_path=f"s3://results/{'x' * 1000}")
+        assert [entry.path for entry in job.outputs] == [long]
+        (told,) = [e for e in client.events.list(subject=job.id) if e.type == "job.output_naming_failed"]
+        assert "1024" in told.message
+
     def test_local_files_become_versions_of_an_artifact_and_are_sent_once(self, client: Client, tmp_path: Path) -> None:
         data = folder(tmp_path / "data", **{"rows.csv": "1\n2\n"})
         (tmp_path / "weights.bin").write_text("w")
