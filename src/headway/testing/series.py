@@ -350,6 +350,23 @@ class SeriesContract:
             assert len(snapshot.entries("run12", EntryFilter())) == 1
         assert series.open(keys[0]).folded == 0
 
+    def test_delete_streams_removes_those_of_that_run_and_nothing_else(self, series: SeriesWriter) -> None:
+        writer = StreamWriter()
+        writer.log({"loss": 1.0}, step=1)
+        writer.entry("picture")
+        first, second = self.key("run1"), self.key("run1", name="metrics/rank1-a")
+        other = self.key("run2")
+        for key in (first, second, other):
+            fold_all(series, series.open(key), writer.data)
+        series.delete_streams("run1", [first.name, "metrics/absent-a"])
+        series.delete_streams("run1", [first.name])
+        series.delete_streams("run1", [])
+        with series.read() as snapshot:
+            assert [state.key.name for state in snapshot.streams("run1")] == [second.name]
+            assert [state.key.name for state in snapshot.streams("run2")] == [other.name]
+            assert len(snapshot.columns("run1")) == len(snapshot.entries("run1", EntryFilter())) == 1
+        assert series.open(first).folded == 0
+
     def test_entries_come_by_place_and_filter(self, series: SeriesWriter) -> None:
         for number in range(2):
             writer = StreamWriter()
