@@ -72,3 +72,26 @@ def test_a_model_that_a_job_left_knows_where_it_came_from(client: Client, tmp_pa
         assert page.code is not None
         assert (page.job.id, page.run.id, page.code.commit) == (job.id, job.run_id, commit)
         assert [(used.name, used.digest) for used in page.data] == [("numbers:v1", data.digest)]
+
+
+PRINTING = """
+import os
+for step in range(5):
+    print(f"loss = {1.0 / (step + 1)}, step = {step}", flush=True)
+with open(os.path.join(os.environ["HEADWAY_MODEL_DIR"], "predict.py"), "w") as file:
+    file.write("class Predictor:\\n    def predict(self, inputs):\\n        return inputs\\n")
+"""
+
+
+def test_what_monitors_find_in_the_log_of_a_job_is_in_the_version_that_it_left(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(PRINTING)
+    monitor = {"name": "loss", "regex": r"loss = (\S+), step = (\d+)", "sample": "loss = 0.3, step = 159"}
+    fields = {"workspace": tmp_path, "parameters": {"lr": 0.1}, "monitors": [monitor], "model_name": "printed"}
+    job = client.jobs.create("train", command="python train.py", **fields)
+    assert client.jobs.wait(job.id, timeout=SECONDS).state is JobState.SUCCEEDED
+    version = until(
+        lambda: next((v for v in client.models.versions(job=job.id) if v.metrics.get("loss") == 0.2), None),
+        SECONDS,
+        "the last point of the monitor, in the version",
+    )
+    assert version.parameters == {"lr": 0.1}
