@@ -22,8 +22,6 @@ from headway.domain.replicas import INIT_MODEL
 from headway.domain.workspaces import FilesWorkspace, ObjectsWorkspace
 from headway.errors import InvalidRequestError, NotFoundError
 from headway.server.actions import artifacts, collection, job_inputs, jobs, manifests, objects, runs, sources
-from headway.server.workers.brought import disagreement, note_brought
-from headway.testing.factories import make_job, make_job_spec, make_replica
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -349,73 +347,6 @@ class TestParameters:
         assert again.spec == job.spec and links(place, job) == before
         assert {other for _, other in before} == {artifact.id, version.id, earlier.run_id, "https://example.org/x"}
         assert runs.get(place.platform, place.admin, job.run_id).config["lr"] == 0.1
-
-
-class TestBrought:
-    """What agents report of addresses."""
-
-    A, B = "a" * 64, "b" * 64
-
-    def job(self, digest: str | None = None) -> Job:
-        spec = make_job_spec(
-            inputs={"web": JobInput(source="https://x/y", digest=digest)}, init_model=JobInput(source="https://x/m")
-        )
-        return make_job(spec=spec)
-
-    def test_the_first_digest_is_recorded_and_stays(self) -> None:
-        replicas = [make_replica(brought={"web": self.A, INIT_MODEL: self.B}) for _ in range(2)]
-        noted = note_brought(self.job(), replicas)
-        assert noted.spec.inputs["web"].digest == self.A
-        assert noted.spec.init_model is not None and noted.spec.init_model.digest == self.B
-        assert note_brought(noted, replicas) is noted
-
-    @pytest.mark.parametrize(
-        ("known", "first", "second", "differs"),
-        [
-            (None, "A", "A", False),
-            (None, "A", "B", True),
-            ("A", "A", "A", False),
-            ("B", "A", "A", True),
-            (None, None, "A", False),
-        ],
-    )
-    def test_replicas_must_agree_with_each_other_and_with_what_was(
-        self, known: str | None, first: str | None, second: str, differs: bool
-    ) -> None:
-        digests = {"A": self.A, "B": self.B}
-        replicas = [make_replica(brought={"web": digests[name]} if name else {}) for name in (first, second)]
-        problem = disagreement(self.job(None if known is None else digests[known]), replicas)
-        assert bool(problem) is differs and (not differs or "the input 'web' (https://x/y)" in problem)
-
-
-class TestBundles:
-    """Many small blobs in one answer."""
-
-    def ask(self, world: Any, project: Any, digests: list[str], token: str | None = None) -> Any:
-        url = f"/api/v1/projects/{project.id}/blobs/bundle"
-        return world.client.post(url, json={"digests": digests}, headers=world.headers(token or world.admin_token))
-
-    def test_each_comes_with_its_size_in_the_order_asked_for(self, world: Any) -> None:
-        project = world.project()
-        contents = [b"second", b"", b"first" * 100_000, b"second"]
-        digests = [world.blob(project, data).digest for data in contents]
-        answer = self.ask(world, project, digests)
-        assert answer.content == b"".join(len(data).to_bytes(8, "big") + data for data in contents)
-        assert int(answer.headers["content-length"]) == len(answer.content)
-        assert answer.headers["content-disposition"].startswith("attachment")
-
-    def test_an_agent_gets_those_of_its_project_and_no_others(self, world: Any) -> None:
-        mine, theirs = world.project(), world.project()
-        own, foreign = world.blob(mine, b"own").digest, world.blob(theirs, new_id("foreign").encode()).digest
-        _, token = world.attempt(world.job(mine))
-        assert self.ask(world, mine, [own], token).status_code == 200
-        refused = self.ask(world, mine, [own, foreign], token)
-        assert refused.status_code == 404 and refused.json()["details"]["missing"] == [foreign]
-        assert self.ask(world, theirs, [foreign], token).status_code == 404
-
-    @pytest.mark.parametrize("digests", [[], ["0" * 63], ["../../etc/passwd"], ["0" * 64] * 1001])
-    def test_it_is_bounded(self, world: Any, digests: list[str]) -> None:
-        assert self.ask(world, world.project(), digests).status_code == 422
 
 
 def test_resolving_is_open_to_others(world: Any) -> None:
