@@ -115,3 +115,9 @@ def test_paths_of_a_job_file_are_relative_to_it_and_sources_stay(tmp_path: Path)
         "e": "missing.csv",
     }
     assert found["init_model"] == "models:/m/1"
+
+
+def test_dates_among_parameters_of_a_file_are_texts(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("name: x\nparameters: {day: 2026-01-02, days: [2026-01-02], lr: 1.0e-3, n: 3}\n")
+    found = read_job_file(tmp_path / "job.yaml")["parameters"]
+    assert found == {"day": "2026-01-02", "days": ["2026-01-02"], "lr": 0.001, "n": 3}

@@ -7,6 +7,7 @@ of ``workspace``, ``inputs`` and ``init_model`` relative to the file.
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def read_job_file(path: Path) -> dict[str, Any]:
         values["workspace"] = _beside(path, values["workspace"])
     if isinstance(values.get("inputs"), dict):
         values["inputs"] = {name: _source(path, given) for name, given in values["inputs"].items()}
+    if isinstance(values.get("parameters"), dict):
+        values["parameters"] = {name: _without_dates(value) for name, value in values["parameters"].items()}
     if "init_model" in values:
         values["init_model"] = _source(path, values["init_model"])
     if "secrets" in values:
@@ -78,6 +81,15 @@ def _source(path: Path, given: Any) -> Any:
         return given
     candidate = path.parent / Path(given).expanduser()
     return str(candidate) if candidate.exists() else given
+
+
+def _without_dates(value: Any) -> Any:
+    """A value as JSON has it: what YAML takes for a date is a text."""
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _without_dates(item) for key, item in value.items()}
+    return [_without_dates(item) for item in value] if isinstance(value, list) else value
 
 
 def _names(secrets: Any, file: str) -> list[str]:
