@@ -85,10 +85,18 @@ def _add(session: Session, run: Run, spec: MonitorSpec, *, actor: str) -> Monito
 def of_run(platform: Platform, caller: Caller, run_id: str) -> list[Monitor]:
     """The monitors of a run with what they found, oldest first."""
     with platform.storage.read() as session:
-        run = find_run(session, caller, run_id)
-        streams = session.streams.of_run(run.id, kind=LOGS)
-        found = session.monitors.of_run(run.id)
-        return [_with_findings(platform, session, run, monitor, streams) for monitor in found]
+        return _all(platform, session, find_run(session, caller, run_id))
+
+
+def have_read_all(platform: Platform, session: Session, run: Run) -> bool:
+    """Whether the monitors of a run have read all that will ever come, so that their points stay as they are."""
+    return all(monitor.state is MonitorState.COMPLETE for monitor in _all(platform, session, run))
+
+
+def _all(platform: Platform, session: Session, run: Run) -> list[Monitor]:
+    found = session.monitors.of_run(run.id)
+    streams = session.streams.of_run(run.id, kind=LOGS) if found else ()
+    return [_with_findings(platform, session, run, monitor, streams) for monitor in found]
 
 
 def get(platform: Platform, caller: Caller, run_id: str, reference: str) -> Monitor:

@@ -13,10 +13,9 @@ import numpy as np
 from headway.domain.base import new_id, now
 from headway.domain.jobs import Job, JobState
 from headway.domain.metrics import MetricQuery, SeriesSummary
-from headway.domain.monitors import MonitorState
 from headway.domain.sweeps import Objective, Sweep, SweepState, Trial, TrialState
-from headway.errors import HeadwayError
-from headway.server.actions import jobs, metrics
+from headway.errors import ConflictError, HeadwayError
+from headway.server.actions import jobs, metrics, monitors
 from headway.server.actions import sweeps as actions
 from headway.server.actions.job_inputs import relink
 from headway.server.actions.recording import record
@@ -68,7 +67,8 @@ class SweepWorker:
         """All trials; of those whose jobs have ended, with what they came to."""
         with self._platform.storage.read() as session:
             trials = list(session.trials.of_sweep(sweep.id))
-            ended = {t.id: _job_of(session, t) for t in trials if not t.state.finished and _has_ended(session, t)}
+            looked = {t.id: _ending(self._platform, session, t) for t in trials if not t.state.finished}
+        ended = {trial_id: job for trial_id, (over, job) in looked.items() if over}
         for position, trial in enumerate(trials):
             if trial.id in ended:
                 trials[position] = self._settled(sweep, trial, ended[trial.id])
@@ -96,7 +96,7 @@ class SweepWorker:
 
     def _outcome(self, sweep: Sweep, trial: Trial, job: Job | None) -> dict[str, object]:
         if job is None:
-            return {"state": TrialState.FAILED, "reason": "its job was deleted"}
+            return {"state": TrialState.FAILED, "reason": "its job or run was deleted"}
         if trial.step is not None:
             return {"state": TrialState.PRUNED}
         if job.state is JobState.STOPPED:
@@ -176,7 +176,10 @@ class SweepWorker:
         while len(trials) < sweep.trials:
             if sum(not trial.state.finished for trial in trials) >= sweep.parallel:
                 break
-            made = self._make(sweep, trials, len(trials) + 1)
+            try:
+                made = self._make(sweep, trials, len(trials) + 1)
+            except ConflictError:  # another server was faster; the next look sees what it made
+                break
             if made is None:
                 break
             trials.append(made)
@@ -269,18 +272,12 @@ def _by_step(points: Points) -> dict[int, float]:
     return {int(step): float(value) for step, value in zip(points.step[placed], values[placed], strict=True)}
 
 
-def _job_of(session: Session, trial: Trial) -> Job | None:
-    return session.jobs.find(trial.job_id)
-
-
-def _has_ended(session: Session, trial: Trial) -> bool:
-    """Whether its job has ended, and everything that its log may still tell was read."""
-    job = session.jobs.find(trial.job_id)
-    if job is None:
-        return True
-    return job.finished and all(
-        monitor.state is MonitorState.COMPLETE for monitor in session.monitors.of_run(trial.run_id)
-    )
+def _ending(platform: Platform, session: Session, trial: Trial) -> tuple[bool, Job | None]:
+    """Whether a trial's job has ended, and everything that its log may tell was read; and the job, if it is still there."""
+    job, run = session.jobs.find(trial.job_id), session.runs.find(trial.run_id)
+    if job is None or run is None:
+        return True, None
+    return job.finished and monitors.have_read_all(platform, session, run), job
 
 
 def _stop_job(session: Session, trial: Trial, reason: str) -> None:
