@@ -375,7 +375,8 @@ def raw(server: ServerProcess, verb: str, target: bytes, client: Client) -> tupl
 @pytest.mark.parametrize(
     "query",
     [
-        b"", b"key=", b"key=a&key=b", b"key=%00", b"key=%ff", b"key=%c0%ae%c0%ae", b"key=%ed%a0%80", b"key=a%0ab", b"KEY=a",
+        b"", b"key=", b"key=a&key=b", b"key=a&%6bey=b",
+        b"key=%00", b"key=%ff", b"key=%c0%ae%c0%ae", b"key=%ed%a0%80", b"key=a%0ab", b"KEY=a",
         b"key=" + b"x" * 1025, b"prefix=a&key=a",
     ],
 )  # fmt: skip

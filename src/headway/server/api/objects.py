@@ -35,7 +35,7 @@ def _exact_query(request: Request) -> None:
     """InvalidRequestError for a query that could be read as another key than was meant: bytes that are not UTF-8 would be
     replaced, and of a name that is given twice one would win."""
     raw: bytes = request.scope["query_string"]
-    names = [part.partition(b"=")[0] for part in raw.split(b"&") if part]
+    names = [unquote_to_bytes(part.partition(b"=")[0]) for part in raw.split(b"&") if part]
     if len(names) != len(set(names)):
         raise InvalidRequestError("A parameter of the query is given twice.")
     try:
