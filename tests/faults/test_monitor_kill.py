@@ -85,6 +85,8 @@ data, run, regex, kills = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.a
 
 class Here:
     # Scans in this process.
+    deaths = 0
+
     def __init__(self, platform):
         self.segments = platform.segments
 

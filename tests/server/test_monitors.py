@@ -439,6 +439,30 @@ def kill_child(watch: Watch) -> None:
         process.wait()
 
 
+def test_a_log_over_which_the_process_dies_again_and_again_keeps_no_other_waiting(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "TROUBLE_PAUSE", 0.0)
+    run, other = watch.run(), watch.run()
+    deadly = watch.add(run, regex="deadly (.*)")
+    watch.add(other)
+    for one in (run, other):
+        Log(watch.world, one).print(b"loss 1")
+    child = watch.monitors._child
+    scan = child.scan
+
+    def dying(stream: Any, regex: str, place: Any, points: int) -> Any:
+        if regex == deadly.regex:
+            child.deaths += 1
+            raise UnavailableError("The scanning process ended; it is started again.")
+        return scan(stream, regex, place, points)
+
+    monkeypatch.setattr(child, "scan", dying)
+    for _ in range(worker.DEATHS + 1):
+        watch.monitors.look()
+    assert [value for *_, value in watch.points(other)] == [1.0]
+
+
 def test_one_stream_that_cannot_be_read_keeps_no_other_waiting(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     run, other = watch.run(), watch.run()
     bad = watch.add(run)

@@ -45,6 +45,8 @@ class Child(Generic[A]):
         self._asking = threading.Lock()
         self._pause, self._not_before = 0.0, 0.0
         self._closed = False
+        self.deaths = 0
+        """How often the process ended while it was asked something."""
 
     @property
     def pid(self) -> int | None:
@@ -117,6 +119,7 @@ class Child(Generic[A]):
             raise UnavailableError(f"The {self.noun} process ended; it is started again.") from error
 
     def _lost(self, process: subprocess.Popen[bytes]) -> None:
+        self.deaths += 1
         process.kill()
         code = process.wait()
         for pipe in (process.stdin, process.stdout):

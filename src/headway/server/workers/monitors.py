@@ -32,6 +32,8 @@ WAIT_SECONDS = 1.0
 REST = 5
 """Looking takes at most one part in so many of the time and one: many monitors of living runs are many questions."""
 TROUBLE_PAUSE = 2.0
+DEATHS = 3
+"""How often the process may end over one log stream before that one is left alone for a while."""
 FAILURE_PAUSE = 30.0
 """How long a log stream that could not be read is left alone."""
 
@@ -46,6 +48,8 @@ class MonitorWorker:
         self._child = ScanningChild(Setup(database_url=platform.database_url, data=platform.data))
         self._not_before = 0.0
         self._read_at: dict[tuple[str, int, str], float] = {}
+        self._troubled = False
+        self._deaths: dict[tuple[str, int, str], int] = {}
         self._failed: dict[tuple[str, str], float] = {}
         """Monitor and stream to when they are tried again."""
 
@@ -60,13 +64,16 @@ class MonitorWorker:
                 took = time.monotonic() - began
                 for monitor_id in finished:
                     monitor_points.rest(self._platform, monitor_id)
+                self._troubled = self._troubled and bool(due)
                 if not due:
                     self._not_before = time.monotonic() + REST * took
                     return
                 self._read(due)
         except PlatformError as error:
             self._not_before = time.monotonic() + TROUBLE_PAUSE
-            logger.warning("monitors wait: %s", error)
+            if not self._troubled and not self._platform.wakeups.closed:
+                logger.warning("monitors wait: %s", error)
+            self._troubled = True
 
     def close(self) -> None:
         """End the process. What it was reading is read again by the next one."""
@@ -121,18 +128,28 @@ class MonitorWorker:
 
     def _scan(self, item: Due) -> Found | None:
         monitor, stream, known = item
+        deaths = self._child.deaths
         try:
             points = 0 if known is None else known.points
             result = self._child.scan(stream, monitor.regex, place_of(known), points)
         except PlatformError as error:
-            if error.status == 503:
-                raise  # the process is away for all
-            self._fail(item, error)
-            return None
+            if error.status != 503 or self._kills(item, self._child.deaths - deaths):
+                self._fail(item, error)
+                return None
+            raise  # the process is away for all
         except HeadwayError as error:
             self._fail(item, error)
             return None
         return Found(monitor, stream, known, result)
+
+    def _kills(self, item: Due, deaths: int) -> bool:
+        """Whether the process ended over ``item`` so often that the others should not wait for it."""
+        if not deaths:
+            return False
+        if len(self._deaths) > AT_A_LOOK:
+            self._deaths.clear()
+        self._deaths[_place(item)] = self._deaths.get(_place(item), 0) + deaths
+        return self._deaths[_place(item)] % DEATHS == 0
 
     def _commit(self, findings: Sequence[Found]) -> None:
         """All together; where that fails, each by itself, so that one stream's trouble is its own."""
