@@ -55,7 +55,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("PUT", "/instance-types/{name}"): "server admin",
     ("DELETE", "/instance-types/{name}"): "server admin",
     ("POST", "/sweeps"): "write",
-    ("GET", "/sweeps"): "read",
+    ("GET", "/sweeps"): "listing",
     ("GET", "/sweeps/{sweep}"): "read",
     ("DELETE", "/sweeps/{sweep}"): "write",
     ("POST", "/sweeps/{sweep}/stop"): "write",
