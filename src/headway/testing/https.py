@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ class HttpsServer:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.certificate, self._key = directory / "certificate.pem", directory / "key.pem"
+        self.certificate, self._identity = directory / "certificate.pem", directory / "identity.pem"
         self.pages: dict[str, Page | Callable[[], Page]] = {}
         self.asked: list[str] = []
         """Targets of all requests, with their queries."""
@@ -44,9 +43,9 @@ class HttpsServer:
         return f"https://{host}:{self.port}{path}"
 
     def __enter__(self) -> Self:
-        _make_certificate(self.certificate, self._key)
+        _make_certificates(self.certificate, self._identity)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, self._key)
+        context.load_cert_chain(self._identity)
         site = self
 
         class Handler(_Handler):
@@ -93,8 +92,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(page.body)
 
 
-def _make_certificate(certificate: Path, key: Path) -> None:
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    places = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(["openssl", "req", "-x509", *kind, *subject, *places], check=True, capture_output=True)
+def _make_certificates(authority: Path, identity: Path) -> None:
+    """An authority of its own, to be trusted, and the key and certificate that it gave this machine."""
+    import trustme  # a package of tests
+
+    made = trustme.CA()
+    made.cert_pem.write_to_path(str(authority))
+    made.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(str(identity))
