@@ -61,11 +61,11 @@ def check(given: Given, inputs: Any) -> None:
     _check_pool(given)
     if given.framework_type not in FRAMEWORK_TYPES:
         raise ValueError(f"framework_type must be one of {', '.join(FRAMEWORK_TYPES)}, not {given.framework_type!r}!")
+    _check_types(given)
     _check_form(given, inputs)
     for name, value in (("inputs", inputs), ("output_path", given.output_path)):
         if value is not None and not (isinstance(value, str) and value.startswith(S3)):
             raise ValueError(f'{name} must conform to "s3://XXX"')
-    _check_types(given)
     _check_code(given)
     message = "train_instance_type is not exist, please check it!"
     catalogues.find(session_of(given), CatalogueKind.TRAIN_MACHINE, given.train_instance_type, message)

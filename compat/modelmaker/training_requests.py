@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.domain.catalogue import CatalogueKind
+from headway.domain.parameters import input_variable
 from headway.domain.redaction import redact_values
 from headway.estimator.forms import Settings
 from modelmaker import catalogues
@@ -121,7 +122,7 @@ def _add_files(fields: dict[str, Any], given: Given, inputs: str | None) -> None
     sources = {} if inputs is None else {"train": inputs}
     for item in given.input_files or ():
         if str(item["path"]).startswith(DOCKER):
-            fields["environment"][f"HEADWAY_INPUT_{str(item['name']).upper()}"] = item["path"]
+            fields["environment"][input_variable(str(item["name"]))] = item["path"]
             logger.warning("input_files: %s is kept as given and not fetched.", item["path"])
         else:
             sources[item["name"]] = item["path"]
