@@ -35,6 +35,9 @@ def upgrade() -> None:
     )
     op.create_index("model_version_labels_value", "model_version_labels", ["key", "version_id"])
     op.create_index("model_versions_model", "model_versions", ["model_id", "created_at", "id"])
+    op.drop_index("model_versions_project", "model_versions")
+    columns = ["project_id", "created_at", "id", "model_id", "version", "version_name"]
+    op.create_index("model_versions_project", "model_versions", columns)
     for id, alias, version in _entries("models", "aliases"):
         op.execute(aliases.insert().values(model_id=id, alias=alias, version=version))
     for id, key, value in _entries("model_versions", "labels"):
