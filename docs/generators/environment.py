@@ -10,9 +10,9 @@ from generators.markdown import code, table
 
 SOURCES = (
     Path(headway.__file__).parent,
-    *(Path(__file__).parents[2] / "compat" / name for name in ("gradient", "t9k")),
+    *(Path(__file__).parents[2] / "compat" / name for name in ("gradient", "modelmaker", "t9k")),
 )
-OWN_NAME = re.compile(r"\b(?:HEADWAY|PS|PAPERSPACE|EM|T9K)_[A-Z0-9]+(?:_[A-Z0-9]+)*\b")
+OWN_NAME = re.compile(r"\b(?:HEADWAY|PS|PAPERSPACE|MODELMAKER|EM|T9K)_[A-Z0-9]+(?:_[A-Z0-9]+)*\b")
 EXAMPLES = {"HEADWAY_INPUT_TRAIN", "HEADWAY_INPUT_VAL_EXTRA", "HEADWAY_PARAM_LR"}
 """What HEADWAY_INPUT_<NAME> and HEADWAY_PARAM_<NAME> may be."""
 INTERNAL = {
@@ -85,6 +85,11 @@ GRADIENT = {
     "PAPERSPACE_CONFIG_EXPERIMENTS_HOST": "The same.",
     "PAPERSPACE_CONFIG_EXPERIMENTS_HOST_V2": "The same.",
 }
+MODELMAKER = {
+    "MODELMAKER_CONFIG": "The configuration file; `~/.modelmaker/config.json` without it.",
+    "MODELMAKER_LEVEL": "What is logged: 10, 20, 30 or 40 (debug, info, warnings, errors); 20 without it.",
+    "PROJECT_ID": "The project: its name, id or number.",
+}
 T9K = {
     "EM_RUN_PARENT_DIR": "Where runs are kept; `.em/runs` without it.",
     "EM_ARTIFACT_PARENT_DIR": "Where artifacts are kept; `.em/artifacts` without it.",
@@ -99,6 +104,7 @@ GROUPS = (
     ("Of the server", "`headway up` reads no other variable of Headway's.", SERVER),
     ("In a job's program and in a replica that serves", INHERITANCE, PROGRAM),
     ("Of scripts written for Gradient", "Read by the package `gradient` of headway-compat.", GRADIENT),
+    ("Of scripts written for ModelMaker", "Read by the package `modelmaker` of headway-compat.", MODELMAKER),
     ("Of scripts written for t9k", "Read by the package `t9k` of headway-compat.", T9K),
 )
 
