@@ -58,7 +58,8 @@ def ship_log(server: ServerProcess, run_id: str, lines: Iterable[bytes], *, repl
     with httpx.Client(timeout=60, trust_env=False) as client:
 
         def send(data: bytes, *, close: bool) -> None:
-            query: dict[str, str | int | bool] = {"offset": offset, "writer": "w", "attempt": 1, "replica": replica, "close": close}
+            where: dict[str, str | int | bool] = {"offset": offset, "close": close}
+            query = {**where, "writer": "w", "attempt": 1, "replica": replica}
             client.put(url, params=query, content=compress(data), headers=headers).raise_for_status()
 
         for frame in frames_of(run_id, lines, replica=replica):
