@@ -56,6 +56,7 @@ def main() -> None:
             sizes = {
                 share: ship_log(server, runs[share], lines(options.lines, apart)) for share, apart in SHARES.items()
             }
+            measure(client, runs["none"], options.lines, 0)  # the first one starts the process that reads
             seconds: dict[str, list[float]] = {share: [] for share in SHARES}
             for _ in range(options.repetitions):
                 for share, run in runs.items():
