@@ -304,7 +304,7 @@ class Estimator(Catalogues):
         words = self._completed(session, job, {key: value for key, value in kwargs.items() if value is not None})
         own_files = words.get("model_path") == job.spec.output_path
         self.model = Model(session)
-        self.model.made(left_by=trainings.left_model(job) if own_files else None, job=job.id, **words)
+        self.model._create(left_by=trainings.left_model(job) if own_files else None, job=job.id, **words)
         return self.model
 
     def _completed(self, session: Session, job: Job, words: dict[str, Any]) -> dict[str, Any]:

@@ -38,9 +38,9 @@ class Model:
             ValueError: One is unknown, missing or wrong; found before anything is made.
             ApiException: The server refused.
         """
-        return self.made(**kwargs)
+        return self._create(**kwargs)
 
-    def made(self, *, left_by: str | None = None, job: str | None = None, **words: Any) -> dict[str, Any]:
+    def _create(self, *, left_by: str | None = None, job: str | None = None, **words: Any) -> dict[str, Any]:
         """:meth:`create_model` of what a training left."""
         version = models.create(self.session, words, left_by=left_by, job=job)
         self._model_id, self._model_version_id = to_number(version.model_id), to_number(version.id)

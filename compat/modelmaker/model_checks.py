@@ -131,6 +131,9 @@ def _check_entry(entry: Mapping[str, Any], default_version: int | None) -> None:
         raise ValueError(f"instanceCount must < {MOST}!")
     if entry.get("modelVersionId") is None and default_version is None:
         raise ValueError(NO_VERSION)
+    envs = entry.get("envs") or {}
+    if not isinstance(envs, Mapping) and not (_mappings(envs) and all(set(e) == {"name", "value"} for e in envs)):
+        raise ValueError("envs must be a list of {name, value}!")
     if entry.get("resourcePoolType") not in (None, *POOLS):
         raise ValueError(f"resourcePoolType must be one of {', '.join(POOLS)}!")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -117,10 +118,16 @@ def _check_types(given: Given) -> None:
         value = getattr(given, name)
         if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
             raise ValueError(f"{name} must type of {kind.__name__}!")
+    try:
+        shlex.split(given.user_command_args or "")
+    except ValueError as error:
+        raise ValueError(f"user_command_args: {error}!") from None
     for item in given.hyperparameters or ():
         _check_keys("hyperparameters", item, {"name", "value"})
     for item in given.input_files or ():
         _check_keys("input_files", item, {"name", "path"})
+        if item["name"] == "train":
+            raise ValueError("input_files: the name 'train' is that of inputs!")
     for item in given.monitors or ():
         if isinstance(item, Mapping) and "regular" in item:
             _check_keys("monitors", item, {"name", "regular"}, {"sample"})

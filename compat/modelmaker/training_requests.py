@@ -28,7 +28,7 @@ IN_OUTPUT = 'HEADWAY_MODEL_DIR="$HEADWAY_OUTPUT_DIR" exec "$@"'
 def job_fields(given: Given, inputs: str | None) -> dict[str, Any]:
     """All of the job but its name. Local code is uploaded to the session's bucket on the way."""
     session = session_of(given)
-    code = _sent_code(session, given.code_dir)
+    code = None if given.framework_type == PRESET else _sent_code(session, given.code_dir)
     machine = catalogues.find(
         session,
         CatalogueKind.TRAIN_MACHINE,
@@ -174,13 +174,18 @@ def _words(given: Given, inputs: str | None, code: str | None) -> dict[str, Any]
         "algorithmId": given.algorithm,
         "startup": given.boot_file,
         "startupType": given.boot_type,
-        "parameters": given.hyperparameters or None,
+        "parameters": _pairs({item["name"]: item["value"] for item in given.hyperparameters or ()}),
         "modeUrl": given.init_model,
         "inputFiles": given.input_files,
         "monitors": given.monitors,
         "mirrorUrl": given.user_image_url,
-        "envs": given.env,
+        "envs": _pairs(dict(_variable(item) for item in given.env or ())),
         "command": given.user_command,
         "args": given.user_command_args,
     }
     return {key: value for key, value in words.items() if value is not None}
+
+
+def _pairs(values: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Names and values as a list, without the values that are secrets by their names."""
+    return [{"name": name, "value": value} for name, value in redact_values(values).items()] or None

@@ -93,6 +93,8 @@ TRAINING = [
     Row(CUSTOM, "output_path", "s3://rows/out", "rows/out", 'output_path must conform to "s3://XXX"'),
     Row(CUSTOM, "user_command", "/bin/bash", ["/bin/bash"], "user_command must type of str!"),
     Row(CUSTOM, "user_command_args", "/home/test/start.sh", ["x"], "user_command_args must type of str!"),
+    Row(CUSTOM, "user_command_args", "-c 'a b'", "-c 'a b", "user_command_args: No closing quotation!"),
+    Row(BASIC, "input_files", [{"name": "x", "path": "s3://rows/data/"}], [{"name": "train", "path": "s3://a"}], "'train'"),
     Row(CUSTOM, "env", [{"name": "sf", "evn2": "docker://sd"}], ["sf=1"], "env must be a list of {name, value}!"),
     Row(CUSTOM, "monitors", [{"loss": r"loss=(\d+)"}], [{"loss": 5}], "monitors must be a list of {name, regular"),
     Row(CUSTOM, "max_runtime", 60, True, "max_runtime must type of int!"),
@@ -163,6 +165,8 @@ SERVICES = [
     ("service_models", entry(instanceCount="1"), "instanceCount must type of int!"),
     ("service_models", entry(instanceCount=11), "instanceCount must < 10!"),
     ("service_models", entry(modelVersionId=None), "Please use create_model first, or input parameter"),
+    ("service_models", entry(envs=[{"A": "1"}]), "envs must be a list of {name, value}!"),
+    ("service_models", entry(replicas=1), "service_models: replicas is surplus"),
     ("service_models", entry(resourcePoolType="MINE"), "resourcePoolType must be one of PUBLIC_POOL"),
 ]
 

@@ -367,6 +367,77 @@ def test_a_preset_algorithm_becomes_a_preset_model_that_answers(session: Session
     predictor.delete()
 
 
+def test_an_image_with_files_that_can_be_served_is_served_and_versions_share_the_traffic(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where HEADWAY_PROJECT names the project, numbers mean the same."""
+    monkeypatch.setenv("HEADWAY_PROJECT", "modelmaker-seed")
+    again = Session(username="admin", password=session.password, host_base=session.iam_server)
+    assert again.project == session.project
+    model, entries = Model(again), []
+    for answer, weight in ((1, 0), (2, 100)):
+        code = tmp_path / f"answer{answer}"
+        code.mkdir()
+        text = f"class Predictor:\n    def predict(self, inputs):\n        return [{answer} for _ in inputs]\n"
+        (code / "predict.py").write_text(text)
+        again.upload_data("aiteam/shared/", str(code))
+        model.create_model(
+            model_name="shared",
+            model_version=f"1.0.{answer}",
+            model_path=f"s3://aiteam/shared/answer{answer}/",
+            model_mirrorUrl="172.16.14.172/test/image",
+        )
+        entries.append(
+            {
+                "weight": weight,
+                "resourceId": 500151,
+                "instanceCount": 1,
+                "modelVersionId": model.get_model_version_id(),
+                "envs": [{"name": "WHO", "value": "me"}],
+            }
+        )
+    predictor = model.deploy_predictor(
+        service_name="shared", service_type="ONLINE_SERVICE", service_models=list(reversed(entries))
+    )
+    info = await_status(predictor, "RUNNING")
+    assert predict(info, again, [0, 0]) == [2, 2]
+    assert again.client.deployments.get("shared").environment == {"WHO": "me"}
+    predictor.delete()
+
+
+def test_values_that_are_secrets_by_their_names_are_kept_nowhere(session: Session) -> None:
+    estimator = Estimator(
+        modelmaker_session=session,
+        framework_type="CUSTOM",
+        user_image_url="image",
+        user_command="/bin/true",
+        hyperparameters=[{"name": "api_key", "value": "parameter-secret-word"}],
+        output_path="s3://aiteam/secret/",
+        train_instance_type=500050,
+        train_instance_count=1,
+        volume_size=1,
+    )
+    answer = estimator.fit(job_name="secret")
+    job = session.client.jobs.stop(to_native("job", answer["versionId"]), hard=True)
+    assert "parameter-secret-word" not in job.model_dump_json()
+    assert "parameter-secret-word" not in str(estimator.info())
+
+
+def test_data_that_is_not_there_is_named(session: Session) -> None:
+    estimator = Estimator(
+        modelmaker_session=session,
+        framework_type="PRESET_ALGORITHM",
+        algorithm=500000,
+        output_path="s3://aiteam/out/",
+        train_instance_type=500050,
+        train_instance_count=1,
+        volume_size=1,
+    )
+    with pytest.raises(ApiException, match=r"create train job error! .*s3://aiteam/nothing/"):
+        estimator.fit("s3://aiteam/nothing/", job_name="nothing")
+    assert estimator.version_id is None
+
+
 def test_the_native_client_sees_the_same_things(custom: tuple[Estimator, dict[str, Any]], session: Session) -> None:
     with headway.Client(session.iam_server, session.token, project="modelmaker-seed") as client:
         job = client.jobs.get(to_native("job", custom[1]["versionId"]))
