@@ -40,7 +40,7 @@ class Settings:
             ValueError: The file is wrong or missing where one was named, an address is none, or only one of username and
                 password is known.
         """
-        values, arguments = _file_values(config_file), {key: value for key, value in given.items() if value is not None}
+        values, arguments = file_values(config_file), {key: value for key, value in given.items() if value is not None}
         if arguments.keys() & ADDRESSES:  # either name wins over the file's other one
             values = {key: value for key, value in values.items() if key not in ADDRESSES}
         values |= arguments
@@ -59,11 +59,21 @@ class Settings:
         )
 
 
-def _file_values(config_file: str | None) -> dict[str, Any]:
+def file_place(config_file: str | None = None) -> Path:
+    """Where the file is, or would be: as given, else MODELMAKER_CONFIG, else in the home directory."""
     named = config_file or os.environ.get(FILE_VARIABLE)
-    place = Path(named).expanduser() if named else Path.home() / ".modelmaker" / "config.json"
+    return Path(named).expanduser() if named else Path.home() / ".modelmaker" / "config.json"
+
+
+def file_values(config_file: str | None = None) -> dict[str, Any]:
+    """What the file says; nothing where there is none and none was named.
+
+    Raises:
+        ValueError: The file that was named is missing, or it holds something else.
+    """
+    place = file_place(config_file)
     if not place.is_file():
-        if named:
+        if config_file or os.environ.get(FILE_VARIABLE):
             raise ValueError(f"there is no configuration file {str(place)!r}")
         return {}
     try:

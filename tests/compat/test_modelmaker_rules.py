@@ -14,6 +14,7 @@ from modelmaker.estimator import Estimator
 from modelmaker.exceptions import ApiException, ModelMakerError
 from modelmaker.ids import to_native
 from modelmaker.model import Model
+from modelmaker.predictor import Predictor
 from modelmaker.session import Session
 from modelmaker.training_checks import check
 
@@ -321,3 +322,56 @@ def test_a_service_needs_a_machine_that_is_listed(session: Session) -> None:
         Model(session).deploy_predictor(**{**words, "service_models": entry()})
     with pytest.raises(ValueError, match="see replicas!"):
         Model(session).deploy_predictor(**words, replicas=2)
+
+
+@pytest.mark.parametrize("number", [502408, -1, 1 << 80])
+def test_unknown_numbers_raise(number: int, session: Session) -> None:
+    calls: list[Any] = [
+        lambda: Estimator.Info(session, job_id=number),
+        lambda: Estimator.version_info(session, version_id=number),
+        lambda: Estimator.destory_job(session, job_id=number),
+        lambda: Estimator.destory_job_version(session, version_id=number),
+        lambda: Model(session).get_model_info(model_id=number),
+        lambda: Model(session).destory_model(model_id=number),
+        lambda: Model(session).destory_model_version(model_version_id=number),
+        lambda: Model(session).delete_model(model_version_id=number),
+        lambda: Model(session).delete_service(service_id=number),
+        *(getattr(Predictor(session, service_id=number), verb) for verb in ("info", "start", "stop", "delete")),
+    ]
+    for call in calls:
+        with pytest.raises(ApiException) as caught:
+            call()
+        assert caught.value.status == 404
+
+
+def test_values_that_are_secrets_by_their_names_are_kept_nowhere(session: Session) -> None:
+    estimator = Estimator(
+        modelmaker_session=session,
+        framework_type="CUSTOM",
+        user_image_url="image",
+        user_command="/bin/true",
+        hyperparameters=[{"name": "api_key", "value": "parameter-secret-word"}],
+        output_path="s3://rows/secret/",
+        train_instance_type=500050,
+        train_instance_count=1,
+        volume_size=1,
+    )
+    answer = estimator.fit(job_name="secret")
+    job = session.client.jobs.stop(to_native("job", answer["versionId"]), hard=True)
+    assert "parameter-secret-word" not in job.model_dump_json()
+    assert "parameter-secret-word" not in str(estimator.info())
+
+
+def test_data_that_is_not_there_is_named(session: Session) -> None:
+    estimator = Estimator(
+        modelmaker_session=session,
+        framework_type="PRESET_ALGORITHM",
+        algorithm=500000,
+        output_path="s3://rows/out/",
+        train_instance_type=500050,
+        train_instance_count=1,
+        volume_size=1,
+    )
+    with pytest.raises(ApiException, match=r"create train job error! .*s3://rows/nothing/"):
+        estimator.fit("s3://rows/nothing/", job_name="nothing")
+    assert estimator.version_id is None

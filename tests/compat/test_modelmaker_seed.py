@@ -189,26 +189,6 @@ def test_spec_lists_by_environment(session: Session) -> None:
         Estimator.get_spec_list(session, "SERVE")
 
 
-@pytest.mark.parametrize("number", [502408, -1, 1 << 80])
-def test_unknown_numbers_raise(number: int, session: Session) -> None:
-    calls: list[Any] = [
-        lambda: Estimator.Info(session, job_id=number),
-        lambda: Estimator.version_info(session, version_id=number),
-        lambda: Estimator.destory_job(session, job_id=number),
-        lambda: Estimator.destory_job_version(session, version_id=number),
-        lambda: Model(session).get_model_info(model_id=number),
-        lambda: Model(session).destory_model(model_id=number),
-        lambda: Model(session).destory_model_version(model_version_id=number),
-        lambda: Model(session).delete_model(model_version_id=number),
-        lambda: Model(session).delete_service(service_id=number),
-        *(getattr(Predictor(session, service_id=number), verb) for verb in ("info", "start", "stop", "delete")),
-    ]
-    for call in calls:
-        with pytest.raises(ApiException) as caught:
-            call()
-        assert caught.value.status == 404
-
-
 def test_basic_from_local_code_to_predictions(session: Session, tmp_path: Path) -> None:
     """A framework's training of local code; its output and a code directory become one model version, and a service."""
     code, data = tmp_path / "code", tmp_path / "data"
@@ -403,39 +383,6 @@ def test_an_image_with_files_that_can_be_served_is_served_and_versions_share_the
     assert predict(info, again, [0, 0]) == [2, 2]
     assert again.client.deployments.get("shared").environment == {"WHO": "me"}
     predictor.delete()
-
-
-def test_values_that_are_secrets_by_their_names_are_kept_nowhere(session: Session) -> None:
-    estimator = Estimator(
-        modelmaker_session=session,
-        framework_type="CUSTOM",
-        user_image_url="image",
-        user_command="/bin/true",
-        hyperparameters=[{"name": "api_key", "value": "parameter-secret-word"}],
-        output_path="s3://aiteam/secret/",
-        train_instance_type=500050,
-        train_instance_count=1,
-        volume_size=1,
-    )
-    answer = estimator.fit(job_name="secret")
-    job = session.client.jobs.stop(to_native("job", answer["versionId"]), hard=True)
-    assert "parameter-secret-word" not in job.model_dump_json()
-    assert "parameter-secret-word" not in str(estimator.info())
-
-
-def test_data_that_is_not_there_is_named(session: Session) -> None:
-    estimator = Estimator(
-        modelmaker_session=session,
-        framework_type="PRESET_ALGORITHM",
-        algorithm=500000,
-        output_path="s3://aiteam/out/",
-        train_instance_type=500050,
-        train_instance_count=1,
-        volume_size=1,
-    )
-    with pytest.raises(ApiException, match=r"create train job error! .*s3://aiteam/nothing/"):
-        estimator.fit("s3://aiteam/nothing/", job_name="nothing")
-    assert estimator.version_id is None
 
 
 def test_the_native_client_sees_the_same_things(custom: tuple[Estimator, dict[str, Any]], session: Session) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from headway.testing.server import ServerProcess
+from modelmaker import configure
 from modelmaker.estimator import Estimator
 from modelmaker.exceptions import ApiException, ModelMakerError
 from modelmaker.ids import to_number
@@ -181,6 +182,33 @@ def test_level_10_shows_requests_without_secrets(
     assert "https://git.invalid/x.git" in printed
     assert running_server.token not in printed
     assert "git-secret-word" not in printed
+
+
+def test_mlcmd_asks_for_the_file_and_a_session_reads_it(
+    own_home: Path, running_server: ServerProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter(["admin", running_server.url, "js02", "pail"])
+    monkeypatch.setattr("builtins.input", lambda question: next(answers))
+    monkeypatch.setattr("getpass.getpass", lambda question: running_server.token)
+    assert configure.main(["--configure"]) == 0
+    place = own_home / ".modelmaker" / "config.json"
+    assert place.stat().st_mode & 0o777 == 0o600
+    assert running_server.token not in capsys.readouterr().out
+    found = Session()
+    assert (found.username, found.iam_server, found.region, found.bucket) == (
+        "admin",
+        running_server.url,
+        "js02",
+        "pail/",
+    )
+
+    # An empty answer keeps what is there.
+    monkeypatch.setattr("builtins.input", lambda question: "")
+    monkeypatch.setattr("getpass.getpass", lambda question: "")
+    assert configure.main(["--configure"]) == 0
+    assert Session().bucket == "pail/"
+    with pytest.raises(SystemExit):
+        configure.main([])
 
 
 @pytest.mark.parametrize(("text", "level"), [("", 20), ("10", 10), ("40", 40), ("loud", 20)])
