@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,10 +83,11 @@ def custom(session: Session, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 def await_status(predictor: Predictor, *wanted: str) -> dict[str, Any]:
     """Its info, once it has come to one of these."""
-    deadline = time.monotonic() + SECONDS
-    while (info := predictor.info())["status"] not in wanted:
-        assert time.monotonic() < deadline, info
-        time.sleep(0.2)
+    info = predictor.info()
+    moves = predictor.session.client.deployments.watch(to_native("dep", info["id"]), timeout=SECONDS)
+    while info["status"] not in wanted:
+        next(moves)
+        info = predictor.info()
     return info
 
 
