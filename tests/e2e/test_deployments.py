@@ -296,6 +296,11 @@ def test_the_log_of_one_replica_is_chosen_by_the_server_and_ends_with_it(
         headers = {"Authorization": f"Bearer {running_server.token}"}
         page = session.get(address, params={"replica": "server-2"}, headers=headers, timeout=WAIT).content
     assert list(LogPage.model_validate_json(page).rows) == second
+    (replica,) = [each for each in client.deployments.get(deployment.id).replicas if each.name == "server-2"]
+    assert list(client.deployments.logs(deployment.id, replica=replica.id)) == second, "as headers of answers name it"
+    for unknown in ("server-99", new_id("rep")):
+        with pytest.raises(NotFoundError, match="replica"):
+            list(client.deployments.logs(deployment.id, replica=unknown))
     with pytest.raises(InvalidRequestError, match="server-2 is of attempt 2, not 1"):
         list(client.deployments.logs(deployment.id, replica="server-2", attempt=1))
 

@@ -181,3 +181,22 @@ def test_a_sample_must_hold_a_point() -> None:
         check_sample("loss", "loss = 0.3")
     with pytest.raises(InvalidRequestError, match="several lines"):
         check_sample("loss", "loss\n0.3")
+
+
+@pytest.mark.parametrize(
+    ("regex", "point"),
+    [
+        (r"step (?P<step>\d+): loss (?P<value>\S+)", Point(0.5, 7)),
+        (r"step (?P<step>\d+): loss (\S+)", Point(0.5, 7)),
+        (r"step (\d+): loss (?P<value>\S+)", Point(0.5, 7)),
+        (r"step \d+: loss (?P<value>\S+)", Point(0.5, None)),
+        (r"step (\d+)", Point(7.0, None)),
+    ],
+)
+def test_groups_with_names_stand_in_any_order(regex: str, point: Point) -> None:
+    assert compile_expression(regex).point_of("step 7: loss 0.5") == point
+
+
+def test_a_step_without_a_value_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="no value"):
+        compile_expression(r"step (?P<step>\d+)")

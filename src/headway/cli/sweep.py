@@ -52,7 +52,7 @@ def create(
     max_failures: Annotated[
         int | None, typer.Option("--max-failures", help="More failed trials end it.", min=0)
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of all choices.", min=0)] = 0,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of all choices; any without it.", min=0)] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it has ended; exit as it ends.")] = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -73,8 +73,8 @@ def create(
         "pruner": pruner,
         "seed": seed,
     }
-    if max_failures is not None:
-        fields["max_failures"] = max_failures
+    optional = {"max_failures": max_failures, "seed": seed}
+    fields |= {name: value for name, value in optional.items() if value is not None}
     goal = "maximize" if maximize else "minimize"
     with connected(project) as client:
         parts = dict(parse_range(text) for text in space or [])

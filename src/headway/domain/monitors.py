@@ -1,8 +1,8 @@
 """Monitors: named expressions over the lines of a log, whose matches are points of ordinary series.
 
 Expressions are run by RE2 (:mod:`headway.monitors`), whose time is linear in the text; what it cannot say (look-around,
-references to groups) is refused. With two groups the first is the value and the second the step, with one it is the
-value, and without any the value is the last number in the match.
+references to groups) is refused. With two groups the first is the value and the second the step, unless they are named
+``value`` and ``step``; with one it is the value, and without any the value is the last number in the match.
 """
 
 from __future__ import annotations

@@ -42,6 +42,8 @@ class ReplicaPhase(str, Enum):
 class ReplicaStatus(Record):
     """One replica as a job or deployment shows it."""
 
+    id: str = ""
+    """As the headers of a deployment's answers name it."""
     name: str
     """Role and index: ``worker-1``."""
     role: str
@@ -127,6 +129,7 @@ class Replica(Record):
 
     def to_status(self) -> ReplicaStatus:
         return ReplicaStatus(
+            id=self.id,
             name=self.name,
             role=self.role,
             rank=self.rank,

@@ -114,7 +114,8 @@ class SweepCreate(Request):
     parallel: int = Field(default=1, ge=1, le=MAX_PARALLEL)
     max_failures: int | None = Field(default=None, ge=0)
     """More failed trials than these end the search; None goes on through all."""
-    seed: int = Field(default=0, ge=0, lt=1 << 31)
+    seed: int | None = Field(default=None, ge=0, lt=1 << 31)
+    """Of all choices; any, which the record then says, without one."""
     description: Description = ""
     labels: Labels = {}
 

@@ -10,7 +10,7 @@ these are not the same thing (``\\A``, ``\\z``, ``\\C``, flags that are switched
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -53,6 +53,7 @@ class Expression:
         self.groups = self._line.groups
         if self.groups > MOST_GROUPS:
             raise too_many_groups(regex, self.groups)
+        self._value, self._step = _places(regex, self._line.groupindex, self.groups)
         self._lines = None if _OWN_EDGES.search(regex) else _compiled("(?m)" + regex, never_nl=True)
         largest = max(part.programsize for part in (self._line, self._lines) if part is not None)
         if largest > LARGEST_PROGRAM:
@@ -103,15 +104,28 @@ class Expression:
             first, last = found.span()
             value = last_value_in(text[first:last])
             return None if value is None else Point(value, None)
-        word = found.group(1)
+        word = found.group(self._value)
         value = None if word is None else value_of(word)
         if value is None:
             return None
-        place = found.group(2) if self.groups > 1 else None
+        place = found.group(self._step) if self._step else None
         if not place:
             return Point(value, None)  # there is no second group, or it took no part, or nothing
         step = step_of(place)
         return None if step is None else Point(value, step)
+
+
+def _places(regex: str, names: Mapping[str, int], groups: int) -> tuple[int, int]:
+    """The numbers of the groups that hold value and step, 0 for none: by the names ``value`` and ``step`` where they are
+    given, else the first and the second.
+    """
+    step = names.get("step", 0)
+    value = names.get("value") or next((number for number in range(1, groups + 1) if number != step), 0)
+    if groups and not value:
+        raise InvalidRequestError(
+            f"The expression {_short(regex)} has a step and no value.", hint="Add a second group."
+        )
+    return value, step or next((number for number in range(1, groups + 1) if number != value), 0)
 
 
 @lru_cache(maxsize=KEPT)

@@ -54,7 +54,7 @@ def is_live(found: Deployment, revision: Revision) -> bool:
     what = f"Revision {revision.number} of deployment {found.name!r}"
     if revision.state is RevisionState.FAILED:
         raise PlatformError(
-            f"{what} failed: {revision.reason or 'its replicas did not answer'}",
+            f"{what} failed: {(revision.reason or 'its replicas did not answer').rstrip('.')}.",
             hint=f"Revision {found.revision} still has the traffic. See `headway deploy logs {found.id}`.",
         )
     if revision.state is RevisionState.ROLLED_BACK:

@@ -150,7 +150,7 @@ def relink(session: Session, job: Job) -> None:
                 run_id = uri.removeprefix(RUNS).partition("/")[0]
                 _link(session, job, NodeKind.RUN, run_id, run_id)
             else:
-                _link(session, job, NodeKind.EXTERNAL, uri[:1024], uri[:256])
+                _link(session, job, NodeKind.EXTERNAL, *sources.external_node(uri, found.digest))
         except HeadwayError:
             continue
 

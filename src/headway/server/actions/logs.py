@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from headway.domain.base import now
+from headway.domain.base import is_id, now
+from headway.domain.deployments import Deployment
 from headway.domain.logs import LogPage
 from headway.domain.replicas import OwnerKind
 from headway.domain.runs import LOGS, Run, RunState, Stream
-from headway.errors import InvalidRequestError
+from headway.errors import InvalidRequestError, NotFoundError
 from headway.journal.cursors import LogCursor
 from headway.journal.logview import LogSource, read_page, read_tail
 from headway.server.actions.lookup import find_deployment, find_job, find_run
+from headway.server.actions.specs import SERVER_ROLE
 from headway.server.context import Caller, Platform
 from headway.storage.base import Session
 
@@ -60,8 +62,11 @@ def _streams(platform: Platform, caller: Caller, wanted: LogQuery) -> tuple[Sequ
             run_id, ended = job.run_id, job.finished
         else:
             deployment = find_deployment(session, caller, wanted.reference, wanted.project)
-            wanted = _by_attempt(wanted)
+            wanted = _by_attempt(_by_id(session, deployment, wanted))
             run_id, ended = deployment.run_id, _has_ended(session, deployment.id, wanted.attempt)
+            streams = session.streams.of_run(run_id, kind=LOG_STREAMS)
+            _refuse_unknown_attempt(session, deployment, wanted, streams)
+            return [stream for stream in streams if _wanted(stream, wanted)], ended
         streams = session.streams.of_run(run_id, kind=LOG_STREAMS)
     return [stream for stream in streams if _wanted(stream, wanted)], ended
 
@@ -82,6 +87,32 @@ def has_ended(platform: Platform, session: Session, run: Run, streams: Sequence[
     silent = now() - timedelta(seconds=platform.run_lost_seconds)
     still = [stream for stream in streams if not stream.closed and stream.updated_at > silent]
     return run.state is not RunState.RUNNING and not still
+
+
+def _by_id(session: Session, deployment: Deployment, wanted: LogQuery) -> LogQuery:
+    """A replica named by its id, which the headers of answers and the gateway's log have, by its attempt."""
+    if wanted.replica is None or not is_id(wanted.replica, "rep"):
+        return wanted
+    replica = session.replicas.find(wanted.replica)
+    attempt = None if replica is None else session.attempts.find(replica.attempt_id)
+    if attempt is None or attempt.owner_id != deployment.id:
+        raise NotFoundError(f"The deployment {deployment.name!r} has no replica {wanted.replica!r}.")
+    return replace(wanted, replica=None, attempt=attempt.number)
+
+
+def _refuse_unknown_attempt(
+    session: Session, deployment: Deployment, wanted: LogQuery, streams: Sequence[Stream]
+) -> None:
+    """NotFoundError where neither a replica nor any line is of that attempt: nobody is to wait for what never comes."""
+    if wanted.attempt is None or any(stream.attempt == wanted.attempt for stream in streams):
+        return
+    known = [attempt.number for attempt in session.attempts.of_owner(OwnerKind.DEPLOYMENT, deployment.id)]
+    if wanted.attempt not in known:
+        newest = ", ".join(f"{SERVER_ROLE}-{number}" for number in sorted(known)[-10:]) or "none"
+        raise NotFoundError(
+            f"The deployment {deployment.name!r} has had no replica {SERVER_ROLE}-{wanted.attempt}.",
+            hint=f"The newest are {newest}.",
+        )
 
 
 def _by_attempt(wanted: LogQuery) -> LogQuery:

@@ -109,7 +109,18 @@ def _address(_platform: Platform, _caller: Caller, _project: Project, source: st
 
 
 def _external(uri: str, digest: str | None = None, files: tuple[FileEntry, ...] = ()) -> Resolved:
-    return Resolved(uri, NodeKind.EXTERNAL, uri[:1024], uri[:256], digest, files=files)
+    return Resolved(uri, NodeKind.EXTERNAL, *external_node(uri, digest), digest, files=files)
+
+
+def external_node(uri: str, digest: str | None) -> tuple[str, str]:
+    """Id and label of what no record stands for; where the content is known, another content is another node.
+
+    >>> external_node("s3://data/iris", "8c7d5dd058103f2a")
+    ('s3://data/iris#sha256=8c7d5dd058103f2a', 's3://data/iris (8c7d5dd05810)')
+    """
+    if digest is None:
+        return uri[:1024], uri[:256]
+    return f"{uri[:900]}#sha256={digest}", f"{uri[:240]} ({digest[:12]})"
 
 
 _READERS: Mapping[str, Callable[[Platform, Caller, Project, str], Resolved]] = {

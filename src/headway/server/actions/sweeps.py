@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import secrets
 from collections.abc import Collection, Sequence
 
 from headway.domain.base import Page, PageRequest, new_id, now
@@ -41,14 +42,15 @@ def create(platform: Platform, caller: Caller, request: SweepCreate) -> Sweep:
             trials=min(count, request.trials),
             created_at=now(),
             created_by=caller.user.id,
-            **request.model_dump(exclude={"project", "job", "trials", "space", "objective"}),
+            seed=secrets.randbelow(1 << 31) if request.seed is None else request.seed,
+            **request.model_dump(exclude={"project", "job", "trials", "space", "objective", "seed"}),
             space=request.space,
             objective=request.objective,
         )
         session.sweeps.add(sweep)
-        secrets = {**jobs.secrets_of(template), **prepared.secrets}
-        if secrets:
-            session.secrets.put(sweep.id, secrets)
+        kept = {**jobs.secrets_of(template), **prepared.secrets}
+        if kept:
+            session.secrets.put(sweep.id, kept)
         _tell(session, sweep, "sweep.created", caller.user.id, f"{sweep.trials} trials, {sweep.parallel} at a time")
         caller.remember(session, sweep)
         return sweep
@@ -142,13 +144,13 @@ def find_sweep(
 
 def trial_job(session: Session, sweep: Sweep, number: int, chosen: dict[str, object]) -> tuple[Job, dict[str, str]]:
     """The job of a trial, not recorded yet, and its secrets."""
-    secrets = session.secrets.get(sweep.id)
-    base = job_inputs.parameters_of(sweep.job, secrets)
+    kept = session.secrets.get(sweep.id)
+    base = job_inputs.parameters_of(sweep.job, kept)
     labels = {**sweep.job.labels, "sweep": sweep.id, "trial": str(number)}
     spec: JobSpec = sweep.job.model_copy(update={"labels": labels})
     spec, masked = job_inputs.with_parameters(spec, {**base, **chosen})
-    secrets = {name: value for name, value in secrets.items() if name != job_inputs.PARAMETERS} | masked
-    return jobs.new_job(f"{sweep.name}-{number}"[:256], spec, sweep.project_id, sweep.created_by), secrets
+    kept = {name: value for name, value in kept.items() if name != job_inputs.PARAMETERS} | masked
+    return jobs.new_job(f"{sweep.name}-{number}"[:256], spec, sweep.project_id, sweep.created_by), kept
 
 
 def _tell(session: Session, sweep: Sweep, type: str, actor: str, message: str) -> None:

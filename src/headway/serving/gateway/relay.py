@@ -126,7 +126,8 @@ class Relay:
         if not pinned or self.entry.group_of(wanted.version, wanted.label) is not None:
             return False
         name = f"label {wanted.label!r}" if wanted.label is not None else f"version {wanted.version}"
-        self.finish(404, f"No version of this deployment with the {name} takes traffic.")
+        taking = ", ".join(sorted(f"v{group.version}" for group in self.entry.groups)) or "none"
+        self.finish(404, f"No version of this deployment with the {name} takes traffic; those that do: {taking}.")
         return True
 
     def send(self, backend: Backend, now: float) -> None:
