@@ -16,11 +16,18 @@ from generators.markdown import attribute_notes, code, own_docstring, prose, tab
 from headway import domain
 from headway.domain.base import Record, Request
 from headway.domain.jobs import JOB_MOVES, JobCreate, JobState
-from headway.server.api import blobs, system
+from headway.server.api import blobs, objects, system
 
 UNSEEN = ("headway.domain.base", "headway.domain.cluster")
 """Modules whose classes never cross the wire by themselves."""
-OTHERS = (blobs.MissingRequest, blobs.MissingAnswer, blobs.BlobStored, system.VersionAnswer)
+OTHERS = (
+    blobs.MissingRequest,
+    blobs.MissingAnswer,
+    blobs.BundleRequest,
+    blobs.BlobStored,
+    objects.ObjectsNamed,
+    system.VersionAnswer,
+)
 """Requests and answers that belong to one route alone."""
 
 

@@ -15,7 +15,16 @@ from headway.sdk.resources.metrics import run_address
 from headway.sdk.session import segment
 
 ASK_SECONDS = 0.2
-_KEPT: Any = object()
+
+
+class _Kept:
+    """Stands for what is not given and so stays as it is."""
+
+    def __repr__(self) -> str:
+        return "…"
+
+
+_KEPT: Any = _Kept()
 """What stands for "stays as it is" where None means something."""
 
 
