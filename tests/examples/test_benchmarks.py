@@ -22,7 +22,7 @@ def test_the_serving_benchmark_writes_json_and_a_plot(tmp_path: Path) -> None:
         assert "error" not in servers[name]
         assert [servers[name][count]["requests_per_second"] > 0 for count in ("1", "8", "64")] == [True] * 3
     assert {"1", "8", "64", "half"} == set(servers["headway replica"])
-    assert len(result["results"]["many_deployments"]["rounds"]) == 2
+    assert len(result["results"]["many_deployments"]["rounds"]) > 1
     assert len(result["aims"]) == 11
     assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
     for line in result["aims"]:

@@ -35,6 +35,15 @@ DEFAULT_RULES = (
 )
 
 
+BACKEND = "simple"
+"""Python's own expressions: RE2, which is taken where it is installed, knows no names of files that are not UTF-8."""
+
+
+def spec_of(lines: Iterable[str]) -> GitIgnoreSpec:
+    """The lines of an ignore file, understood."""
+    return GitIgnoreSpec.from_lines(lines, backend=BACKEND)
+
+
 class Rules:
     """The rules that hold in one directory, from the strongest to the weakest."""
 
@@ -43,7 +52,7 @@ class Rules:
 
     @classmethod
     def default(cls) -> Rules:
-        return cls([("", GitIgnoreSpec.from_lines(DEFAULT_RULES))])
+        return cls([("", spec_of(DEFAULT_RULES))])
 
     def entered(self, directory: Path, relative: str) -> Rules:
         """The rules inside ``directory``, which lies at ``relative`` (``""`` or ``a/b/``) in the workspace."""
@@ -79,6 +88,6 @@ def _read(path: Path) -> GitIgnoreSpec | None:
             text = file.read(MAX_RULES_BYTES + 1).decode("utf-8", "replace")
         if len(text) > MAX_RULES_BYTES:
             raise WorkspaceError(f"{str(path)!r} is larger than {MAX_RULES_BYTES} bytes.")
-        return GitIgnoreSpec.from_lines(text.splitlines())
+        return spec_of(text.splitlines())
     except (OSError, ValueError) as error:
         raise WorkspaceError(f"Cannot read the rules in {str(path)!r}: {error}.") from error

@@ -256,7 +256,7 @@ def _headway_rules(root: Path) -> Callable[[str], bool]:
         lines = (root / ".headwayignore").read_text("utf-8", "replace").splitlines()
     except OSError:
         return lambda _path: False
-    rules = import_quietly("pathspec").GitIgnoreSpec.from_lines(lines)
+    rules = import_quietly("headway.sdk.ignores").spec_of(lines)
     return lambda path: bool(rules.match_file(path))
 
 
