@@ -198,7 +198,7 @@ class Estimator:
         fields: dict[str, Any] = {**program.fields, **self._fields, "retries": self._retries}
         fields["count"], fields["register_model"] = self._instance_count, False
         if self._instance_type is not None:
-            fields["instance_type"] = self._machine(self._instance_type)
+            fields["instance_type"] = self._machine(CatalogueKind.TRAIN_MACHINE, self._instance_type)
         if self._monitors:
             fields["monitors"] = [monitor.model_dump(exclude_none=True) for monitor in self._monitors]
         if inputs is not None:
@@ -221,11 +221,11 @@ class Estimator:
         if self.job.state is not JobState.SUCCEEDED:
             self.client.jobs.wait(self.job.id)
 
-    def _machine(self, given: str | int) -> str:
-        """The name of an instance type; a number is looked up among the machines for training."""
+    def _machine(self, kind: CatalogueKind, given: str | int) -> str:
+        """The name of an instance type; a number is looked up among the machines of ``kind``."""
         if isinstance(given, str) and not given.isdecimal():
             return given
-        entry = self.client.catalogue.get(CatalogueKind.TRAIN_MACHINE, given)
+        entry = self.client.catalogue.get(kind, given)
         assert entry.instance_type is not None
         return entry.instance_type
 
@@ -312,7 +312,7 @@ class Estimator:
         """
         version = self._version(model, name)
         if instance_type is not None:
-            fields["instance_type"] = self._predict_machine(instance_type)
+            fields["instance_type"] = self._machine(CatalogueKind.PREDICT_MACHINE, instance_type)
         deployments, project = self.client.deployments, version.project_id
         try:
             found = deployments.get(name, project=project)
@@ -330,13 +330,6 @@ class Estimator:
         if model is not None:
             return self.client.models.version(model, project=self._project)
         return self.model or self.create_model(name)
-
-    def _predict_machine(self, given: str | int) -> str:
-        if isinstance(given, str) and not given.isdecimal():
-            return given
-        entry = self.client.catalogue.get(CatalogueKind.PREDICT_MACHINE, given)
-        assert entry.instance_type is not None
-        return entry.instance_type
 
 
 def _monitor(given: MonitorSpec | Mapping[str, Any]) -> MonitorSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from html import escape
@@ -95,23 +95,31 @@ class RunDiff:
                 yield section, change.key, value_text(change.a), value_text(change.b)
 
     def __repr__(self) -> str:
-        lines = [f"RunDiff of a = {_title(self.a)} and b = {_title(self.b)}"]
-        rows = [*self.rows()]
-        widths = [max((len(row[number]) for row in rows), default=0) for number in (1, 2)]
-        present = ""
-        for section, key, a, b in rows:
-            if section != present:
-                lines.append(f"{section}:")
-                present = section
-            lines.append(f"  {key:<{widths[0]}}  {a:<{widths[1]}}  {b}".rstrip())
-        return "\n".join(lines if rows else [*lines, "Nothing differs."])
+        return diff_text("RunDiff", _title(self.a), _title(self.b), [*self.rows()])
 
     def _repr_html_(self) -> str:
-        """A table. Every text is escaped: it may be anybody's."""
-        head = f"<tr><th></th><th></th><th>{escape(_title(self.a))}</th><th>{escape(_title(self.b))}</th></tr>"
-        cells = ("".join(f"<td style='text-align:left'>{escape(text)}</td>" for text in row) for row in self.rows())
-        rows = "".join(f"<tr>{row}</tr>" for row in cells)
-        return f"<table><caption>RunDiff</caption>{head}{rows or '<tr><td>Nothing differs.</td></tr>'}</table>"
+        return diff_html("RunDiff", _title(self.a), _title(self.b), [*self.rows()])
+
+
+def diff_text(kind: str, a: str, b: str, rows: Sequence[tuple[str, str, str, str]]) -> str:
+    """What differs as lines, in columns below their sections."""
+    lines = [f"{kind} of a = {a} and b = {b}"]
+    widths = [max((len(row[number]) for row in rows), default=0) for number in (1, 2)]
+    present = ""
+    for section, key, one, other in rows:
+        if section != present:
+            lines.append(f"{section}:")
+            present = section
+        lines.append(f"  {key:<{widths[0]}}  {one:<{widths[1]}}  {other}".rstrip())
+    return "\n".join(lines if rows else [*lines, "Nothing differs."])
+
+
+def diff_html(kind: str, a: str, b: str, rows: Sequence[tuple[str, str, str, str]]) -> str:
+    """What differs as a table. Every text is escaped: it may be anybody's."""
+    head = f"<tr><th></th><th></th><th>{escape(a)}</th><th>{escape(b)}</th></tr>"
+    cells = ("".join(f"<td style='text-align:left'>{escape(text)}</td>" for text in row) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    return f"<table><caption>{kind}</caption>{head}{body or '<tr><td>Nothing differs.</td></tr>'}</table>"
 
 
 def compare(a: Comparable, b: Comparable) -> RunDiff:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from headway.domain.models import ModelVersion, TensorSpec
-from headway.sdk.compare import Change, changes, flatten, sides_of, value_text
+from headway.sdk.compare import Change, changes, diff_html, diff_text, flatten, sides_of, value_text
 
 SECTIONS = ("files", "signature", "parameters", "metrics", "labels", "git")
 
@@ -55,23 +54,10 @@ class ModelDiff:
                 yield section, change.key, sides[0], sides[1]
 
     def __repr__(self) -> str:
-        lines = [f"ModelDiff of a = {_title(self.a)} and b = {_title(self.b)}"]
-        rows = [*self.rows()]
-        widths = [max((len(row[number]) for row in rows), default=0) for number in (1, 2)]
-        present = ""
-        for section, key, a, b in rows:
-            if section != present:
-                lines.append(f"{section}:")
-                present = section
-            lines.append(f"  {key:<{widths[0]}}  {a:<{widths[1]}}  {b}".rstrip())
-        return "\n".join(lines if rows else [*lines, "Nothing differs."])
+        return diff_text("ModelDiff", _title(self.a), _title(self.b), [*self.rows()])
 
     def _repr_html_(self) -> str:
-        """A table. Every text is escaped: it may be anybody's."""
-        head = f"<tr><th></th><th></th><th>{escape(_title(self.a))}</th><th>{escape(_title(self.b))}</th></tr>"
-        cells = ("".join(f"<td style='text-align:left'>{escape(text)}</td>" for text in row) for row in self.rows())
-        rows = "".join(f"<tr>{row}</tr>" for row in cells)
-        return f"<table><caption>ModelDiff</caption>{head}{rows or '<tr><td>Nothing differs.</td></tr>'}</table>"
+        return diff_html("ModelDiff", _title(self.a), _title(self.b), [*self.rows()])
 
 
 def compare_versions(a: ModelVersion, b: ModelVersion) -> ModelDiff:
